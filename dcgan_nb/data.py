@@ -64,6 +64,8 @@ class Dataset:
     torchvision: str|None = None  # the class of torchvision.datasets that downloads it
     debian: str|None = None     # Debian's package of it
     packaged: bool = False      # does it ship inside this package?
+    family: str = 'fashion_mnist' # which classifier judges such pictures
+    mirror: bool = True         # is a mirrored picture still one of its class?
     note: str = ''              # what every record and page must say of it
 
 ASSETS = Path(resources.files('dcgan_nb')/'assets') # what ships inside the package
@@ -86,10 +88,10 @@ DATASETS = Registry('dataset',
         TEST_IMAGES: 'e7370b84bb64129453fbf69c5bc24fece03443ea34f7cd9943aed229f383b26a',
         TEST_LABELS: 'f0b90b1779123a22b19b7ef9600e12ac31ab437baa8820c29ef16fc359acfcd0'},
         note="Trained on the 1,000 images that ship with the package, not on the 60,000: good for trying things out, not for conclusions."),
-    mnist = Dataset('MNIST', DIGITS, 60_000, 10_000, torchvision='MNIST', sha256={
+    mnist = Dataset('MNIST', DIGITS, 60_000, 10_000, torchvision='MNIST', family='mnist', mirror=False, sha256={
         TRAIN_IMAGES: 'ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db',
         TRAIN_LABELS: '65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5', **_mnist_test}),
-    mnist_10k = Dataset('MNIST (10,000 test digits)', DIGITS, 8_000, 2_000, torchvision='MNIST', sha256=_mnist_test,
+    mnist_10k = Dataset('MNIST (10,000 test digits)', DIGITS, 8_000, 2_000, torchvision='MNIST', family='mnist', mirror=False, sha256=_mnist_test,
         note="MNIST's 60,000 training digits were not at hand: the 10,000 test digits were split, stratified, into 8,000 for training and 2,000 for evaluation."),
 )
 
