@@ -14,16 +14,17 @@ from .registry import Registry
 # %% ../nbs/04_optim.ipynb #91997027
 def adam(params:list[Tensor], lr:float, beta1:float) -> torch.optim.Optimizer:
     "Adam with the second memory at its default 0.999, in one fused kernel where the device has it."
-    return torch.optim.Adam(params, lr=lr, betas=(beta1, 0.999), fused=params[0].device.type in ('cpu', 'cuda'))
+    return torch.optim.Adam(params, lr=lr, betas=(beta1, 0.999),
+                            fused=params[0].device.type in ('cpu', 'cuda'))
 
 def rmsprop(params:list[Tensor], lr:float, beta1:None=None) -> torch.optim.Optimizer:
-    "RMSprop with PyTorch's defaults: memory 0.99, no momentum; `beta1` must be None."
+    "RMSprop with PyTorch's defaults: memory 0.99, no momentum, so `beta1` is not used."
     return torch.optim.RMSprop(params, lr=lr)
 
 OPTIMIZERS = Registry('optimizer', adam=adam, rmsprop=rmsprop)
 
-# %% ../nbs/04_optim.ipynb #a1776e9f
-PRECISIONS = Registry('precision', float32=None, amp=torch.float16)   # name → type of the fast operations, None: no autocast
+# %% ../nbs/04_optim.ipynb #3ccd45b5
+PRECISIONS = Registry('precision', float32=None, amp=torch.float16)   # name → fast type; None: no autocast
 
 def autocast(precision:str, device:torch.device) -> torch.autocast:
     "The context in which the forward passes run."

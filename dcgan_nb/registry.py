@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 # %% ../nbs/00_registry.ipynb #a89da191
 class InputError(ValueError):
-    "What the user gave cannot be used; the message names the input, what was wrong and the nearest right thing."
+    "What the user gave cannot be used; the message says what was wrong and names the nearest right thing."
 
 # %% ../nbs/00_registry.ipynb #f6a5ac0d
 def nearest(
@@ -23,7 +23,7 @@ def nearest(
 
 # %% ../nbs/00_registry.ipynb #50cdc840
 class Registry(dict):
-    "A dictionary from names to the parts of one `kind`; a name that is not in it raises an `InputError` with the nearest one that is."
+    "A dictionary from names to the parts of one `kind`; an unknown name raises an `InputError`."
     def __init__(self, kind:str, # what the entries are, in the singular: 'loss'
                  **entries):     # the parts, by name
         super().__init__(entries)

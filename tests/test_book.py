@@ -1,0 +1,133 @@
+"The book: built by the real workflow from smoke runs, then opened page by page in a real browser. DCGAN_NB_BOOK names a built book to check instead."
+import functools
+import http.server
+import os
+import re
+import shutil
+import threading
+import urllib.parse
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))), None)
+FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+
+
+def snakemake(run, reports, *more):
+    return run('snakemake', '--snakefile', 'workflow/Snakefile', '--cores', 'all', '--nolock', *more, '--config', 'profile=smoke', f'reports={reports}', timeout=1200)
+
+
+@pytest.fixture(scope='session')
+def book(run, tmp_path_factory):
+    "The folder with the HTML."
+    if given := os.environ.get('DCGAN_NB_BOOK'): return Path(given).resolve()
+    reports = tmp_path_factory.mktemp('reports')
+    built = snakemake(run, reports)
+    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-6000:]
+    return reports/'_build/html'
+
+
+@pytest.fixture(scope='session')
+def pages(book):
+    return sorted(p for p in book.rglob('*.html') if '_static' not in p.relative_to(book).parts)
+
+
+def test_all_pages_are_there(book, pages):
+    names = {p.relative_to(book).with_suffix('').as_posix() for p in pages}
+    assert {'index', 'losses'} | {p.stem for p in ROOT.glob('nbs/[0-9][0-9]_*.ipynb')} <= names
+    assert sum(name.startswith('runs/') for name in names) >= 3
+
+
+def test_nothing_is_done_twice(run, book):
+    if os.environ.get('DCGAN_NB_BOOK'): pytest.skip('a book that is given is not built')
+    again = snakemake(run, book.parent.parent, '--dry-run')
+    assert 'Nothing to be done' in again.stdout + again.stderr
+
+
+def test_pages_show_outputs_and_figures(book):
+    for page in ('index', 'losses', '01_data', '05_features', '06_metrics', '08_train', '10_figures'):
+        text = (book/f'{page}.html').read_text()
+        assert '_images/' in text, f'{page} shows no figure'
+        assert 'Traceback' not in text, page
+    losses = (book/'losses.html').read_text()
+    for label in ('bce', 'mse', 'hinge', 'real images (floor)'): assert f'<th>{label}</th>' in losses
+    assert re.search(r'fid_clf_\w+ ↓', losses)
+
+
+class Links(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.refs, self.ids = [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        for key, value in attrs:
+            if key == 'id': self.ids.add(value)
+            elif key in ('href', 'src') and value: self.refs.append((tag, value))
+
+
+def test_links_lead_somewhere_and_nothing_is_loaded_from_elsewhere(book, pages):
+    parsed, wrong = {p: Links(p.read_text()) for p in pages}, []
+    for page, links in parsed.items():
+        for tag, ref in links.refs:
+            url = urllib.parse.urlsplit(ref)
+            if url.scheme in ('data', 'mailto', 'javascript'): continue
+            if url.scheme or url.netloc:
+                if tag != 'a': wrong.append((page.name, ref))
+                continue
+            target = (page.parent/urllib.parse.unquote(url.path)).resolve() if url.path else page
+            if not target.exists(): wrong.append((page.name, ref))
+            elif url.fragment and target in parsed and urllib.parse.unquote(url.fragment) not in parsed[target].ids: wrong.append((page.name, ref))
+    assert not wrong
+
+
+def test_notebooks_can_be_downloaded(book, pages):
+    for page in pages:
+        if page.stem in ('search', 'genindex'): continue
+        downloads = [ref for tag, ref in Links(page.read_text()).refs if ref.endswith('.ipynb') and '_sources' in ref]
+        assert downloads, page.name
+        assert '"cells"' in (page.parent/downloads[0]).resolve().read_text()
+
+
+@pytest.fixture(scope='module')
+def site(book):
+    "The book on a local server."
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args): pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(book)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}/'
+    server.shutdown()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
+@pytest.mark.parametrize('width', [1280, 400])
+def test_every_page_opens_without_errors_and_without_one_request_to_elsewhere(book, pages, site, width):
+    from playwright.sync_api import sync_playwright
+    problems = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        context = browser.new_context(viewport=dict(width=width, height=900))
+        for path in pages:
+            name = path.relative_to(book).as_posix()
+            for url in (site + urllib.parse.quote(name), path.as_uri()):
+                page = context.new_page()
+                own = ('http://127.0.0.1:', 'data:', 'blob:') if url.startswith('http') else ('file:', 'data:', 'blob:')
+                page.on('request', lambda r: r.url.startswith(own) or problems.append((name, 'request', r.url)))
+                page.on('response', lambda r: r.status >= 400 and problems.append((name, r.status, r.url)))
+                page.on('requestfailed', lambda r: problems.append((name, 'failed', r.url)))
+                page.on('console', lambda m: m.type == 'error' and problems.append((name, 'console', m.text)))
+                page.on('pageerror', lambda e: problems.append((name, 'error', str(e))))
+                page.goto(url, wait_until='load')
+                if formulas := page.locator('span.math, div.math').count():
+                    page.wait_for_function('window.MathJax && MathJax.startup && MathJax.startup.promise')
+                    page.evaluate('MathJax.startup.promise.then(() => 0)')
+                    if page.locator('mjx-container').count() < formulas or page.locator('mjx-merror').count(): problems.append((name, 'formulas', formulas))
+                wide = page.evaluate('document.documentElement.scrollWidth')
+                if wide > width + 1: problems.append((name, f'{wide} pixels wide', url))
+                page.close()
+        browser.close()
+    assert not problems

@@ -1,0 +1,83 @@
+"The commands that users type, in real processes."
+import json
+
+import pytest
+import torch
+from conftest import ROOT
+
+from dcgan_nb.config import PROFILES
+from dcgan_nb.models import load_generator
+from dcgan_nb.records import read_record
+
+SMOKE = ('-p', 'profile', 'smoke', '-p', 'device', 'cpu')
+
+
+def outputs(notebook):
+    return '\n'.join(''.join(o.get('text', [])) for c in notebook['cells'] for o in c.get('outputs', []) if o.get('name') == 'stdout')
+
+
+@pytest.fixture(scope='module')
+def hinge(run, tmp_path_factory):
+    "The command of the README, without an output path; the executed notebook comes on stdout."
+    runs_dir = tmp_path_factory.mktemp('runs')
+    done = run('papermill', 'nbs/train.ipynb', '-p', 'loss', 'hinge', *SMOKE, '-p', 'runs_dir', runs_dir)
+    assert done.returncode == 0, done.stderr
+    folder, = runs_dir.iterdir()
+    return dict(notebook=json.loads(done.stdout), folder=folder, runs_dir=runs_dir)
+
+
+def test_a_run_leaves_its_folder(hinge):
+    folder, record = hinge['folder'], read_record(hinge['folder'])
+    assert sorted(p.name for p in folder.iterdir()) == ['generator.safetensors', 'record.json', 'samples.png', 'samples_by_epoch.png']
+    assert record['run_id'] == folder.name and record['status'] == 'finished'
+    assert record['config']['loss'] == 'hinge' and record['config']['dataset'] == 'fashion_mnist_sample'
+    assert all(v is not None for v in record['config'].values()), 'the record holds resolved values only'
+    assert set(record['metrics']) == {'fid_clf_500', 'kid_clf_500', 'is_clf_500'}
+    for m in record['metrics'].values(): assert m['n_fake'] == m['n_real'] == 500 and m['floor'] is not None
+    assert len(record['history']) == PROFILES['smoke']['epochs'] and record['timings_s']['train'] > 0 and record['peak_memory_mb']['process'] > 100
+    assert record['code'].keys() == {'commit', 'dirty'} and record['environment']['versions']['torch'] == torch.__version__.split('+')[0]
+    assert 'ship with the package' in record['data']['note'] and len(record['data']['sha256']) == 64
+    assert str(hinge['runs_dir']) not in (folder/'record.json').read_text() and str(ROOT) not in (folder/'record.json').read_text()
+
+
+def test_the_executed_notebook_tells_the_story(hinge):
+    text = outputs(hinge['notebook'])
+    assert text.count('\nepoch ') + text.startswith('epoch ') >= PROFILES['smoke']['epochs'] - 1
+    assert 'G: ' in text and 'parameters' in text and 'ship with the package' in text
+    images = [o for c in hinge['notebook']['cells'] for o in c.get('outputs', []) if 'image/png' in o.get('data', {})]
+    assert len(images) == 4, 'data, curves, samples over epochs, samples of the loaded generator'
+
+
+def test_the_generator_loads_from_its_file_alone(hinge):
+    G = load_generator(hinge['folder']/'generator.safetensors')
+    x = G(torch.randn(3, G.spec['latent_dim']))
+    assert x.shape == (3, 1, 28, 28) and x.std() > 0.1
+
+
+def test_a_finished_run_is_recognised_and_force_trains_it_again_to_the_same_bits(run, hinge, tmp_path):
+    command = ('papermill', 'nbs/train.ipynb', tmp_path/'out.ipynb', '-p', 'loss', 'hinge', *SMOKE, '-p', 'runs_dir', hinge['runs_dir'])
+    before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in hinge['folder'].iterdir()}
+    again = run(*command)
+    assert again.returncode == 0, again.stderr
+    assert {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in hinge['folder'].iterdir()} == before
+    text = outputs(json.loads((tmp_path/'out.ipynb').read_text()))
+    assert 'not trained again' in text and 'epoch ' in text
+    forced = run(*command, '-p', 'force', 'True')
+    assert forced.returncode == 0, forced.stderr
+    after = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in hinge['folder'].iterdir()}
+    assert after['record.json'][0] > before['record.json'][0]
+    for name in ('generator.safetensors', 'samples.png', 'samples_by_epoch.png'): assert after[name][1] == before[name][1], f'{name} differs: same seed, same weights'
+    first, second = (json.loads(x['record.json'][1]) for x in (before, after))
+    assert first['metrics'] == second['metrics']
+
+
+@pytest.mark.parametrize('given, message', [
+    (('-p', 'lss', 'hinge'), "parameter 'lss' is not known. Did you mean 'loss'?"),
+    (('-p', 'epochs', 'three'), "epochs='three' is not a whole number"),
+    (('-p', 'batch_size', '5000'), 'batch_size=5000 is more than the 1000 training images')])
+def test_bad_parameters_stop_a_real_run_before_training(run, tmp_path, given, message):
+    done = run('papermill', 'nbs/train.ipynb', tmp_path/'out.ipynb', *SMOKE, '-p', 'runs_dir', tmp_path/'runs', *given)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert not (tmp_path/'runs').exists()
+    assert 'epoch ' not in outputs(json.loads((tmp_path/'out.ipynb').read_text()))
