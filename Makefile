@@ -52,7 +52,7 @@ readme: $(READY)
 # Versions that constraints.txt has already stay; delete lines, or all, to let them move.
 lock:
 	$(PYTHON) -m venv $(VENV)/lock && PIP_CONSTRAINT= $(VENV)/lock/bin/python -m pip install -q uv
-	$(VENV)/lock/bin/uv pip compile -q --universal --python-version 3.10 --no-header --extra dev setup.py -o constraints.txt
+	$(VENV)/lock/bin/uv pip compile -q --no-cache --universal --python-version 3.10 --no-header --extra dev setup.py -o constraints.txt
 	@echo "setuptools is needed to build:"; grep '^setuptools==' constraints.txt
 
 clean:

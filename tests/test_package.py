@@ -70,7 +70,7 @@ def test_kid_is_the_unbiased_estimate(rng):
     real, fake = torch.randn(12, 5, generator=rng).double(), torch.randn(12, 5, generator=rng).double() + 0.3
     def k(a, b): return (a @ b.T / 5 + 1)**3
     def off_diagonal(m): return (m.sum() - m.diagonal().sum()) / (len(m) * (len(m) - 1))
-    subsets = [(real[i], fake[i]) for i in (torch.randperm(12, generator=rng)[:6] for _ in range(3000))]
+    subsets = [[x[torch.randperm(12, generator=rng)[:6]] for x in (real, fake)] for _ in range(3000)]
     brute = np.mean([(off_diagonal(k(a, a)) + off_diagonal(k(b, b)) - 2*k(a, b).mean()).item() for a, b in subsets])
     everything = (off_diagonal(k(real, real)) + off_diagonal(k(fake, fake)) - 2*k(real, fake).mean()).item()
     value, std = kid(real, fake, n_subsets=3000)
