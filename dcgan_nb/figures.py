@@ -107,4 +107,4 @@ def score_table(
         rows[label] |= {'images seen': f"{sum(h['n_images'] for h in r['history']):,}",
                         'training (s)': '—' if seconds is None else f'{seconds:.0f}'}
         if r['status'] != 'finished': rows[label]['status'] = r['status']
-    return pd.DataFrame([*rows.values(), floor], index=[*rows, 'real images (floor)']).fillna('')
+    return pd.DataFrame([*rows.values(), floor], index=[*rows, 'real (floor)']).fillna('')

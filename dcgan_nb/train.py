@@ -142,10 +142,10 @@ def epoch_line(
 ) -> str:
     "An epoch in a line of plain text."
     entry = {k: math.nan if v is None else v for k, v in entry.items()}
-    return (f"epoch {entry['epoch']:{len(str(total))}}/{total}  {entry['seconds']:6.1f} s  "
+    return (f"epoch {entry['epoch']:{len(str(total))}}/{total} {entry['seconds']:6.1f} s "
             f"{entry['n_images'] / entry['seconds']:7,.0f} images/s   "
-            f"loss D {entry['d_loss']:7.4f}  G {entry['g_loss']:7.4f}   "
-            f"D(real) {entry['d_real']:+.2f}  D(fake) {entry['d_fake']:+.2f}")
+            f"loss D {entry['d_loss']:7.4f} G {entry['g_loss']:7.4f}   "
+            f"D(real) {entry['d_real']:+.2f} D(fake) {entry['d_fake']:+.2f}")
 
 def train(
     game:Game,

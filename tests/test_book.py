@@ -53,7 +53,7 @@ def test_pages_show_outputs_and_figures(book):
         assert '_images/' in text, f'{page} shows no figure'
         assert 'Traceback' not in text, page
     losses = (book/'losses.html').read_text()
-    for label in ('bce', 'mse', 'hinge', 'real images (floor)'): assert f'<th>{label}</th>' in losses
+    for label in ('bce', 'mse', 'hinge', 'real (floor)'): assert f'<th>{label}</th>' in losses
     assert re.search(r'fid_clf_\w+ ↓', losses)
 
 

@@ -9,10 +9,13 @@ from configparser import ConfigParser
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 from dcgan_nb.config import RunConfig
+from dcgan_nb.records import read_record
 
 LIBRARY = sorted(ROOT.glob('nbs/[0-9][0-9]_*.ipynb'))
 NOTEBOOKS = sorted(ROOT.glob('nbs/**/*.ipynb'))
@@ -126,6 +129,17 @@ def test_pictures_and_files_that_the_readme_names_exist():
     text = (ROOT/'README.md').read_text()
     for target in re.findall(r'\]\((?!https?:)([^)#]+)\)', text): assert (ROOT/target).exists(), target
     assert re.search(r'!\[[^]]*\]\(nbs/assets/samples\.png\)', text)
+    run_id, = re.findall(r'one real run, `([^`]+)`', text)
+    samples = np.asarray(Image.open(ROOT/'reports/records'/run_id/'samples.png'))
+    assert (np.asarray(Image.open(ROOT/'nbs/assets/samples.png')) == samples.repeat(2, 0).repeat(2, 1)).all(), 'the picture is that run, enlarged'
+
+
+@pytest.mark.parametrize('path', sorted(ROOT.glob('reports/records/*/record.json')), ids=lambda p: p.parent.name)
+def test_committed_records_are_records_of_what_they_say(path):
+    record = read_record(path)
+    config = RunConfig(**record['config'])
+    assert config.run_id == record['run_id'] == path.parent.name and record['status'] in ('finished', 'diverged')
+    assert record['metrics'] or record['status'] == 'diverged'
 
 
 def test_every_page_of_the_library_is_in_the_table_of_contents():
