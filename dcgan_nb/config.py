@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from .data import DATASETS, TRAIN_IMAGES
+from .features import EXTRACTORS
 from .losses import LOSSES
 from .models import ARCHITECTURES
 from .optim import OPTIMIZERS, PRECISIONS
@@ -65,6 +66,9 @@ class RunConfig:
     seed: int = _number(int, 0, 2**31 - 1, 'of weights, order and noise', 0)
     device: str = _name(DEVICES, 'where to train', 'auto')
     n_eval: int = _number(int, 50, 60_000, 'images to judge, at most as many as there are test images')
+    feature_extractor: str = _name(EXTRACTORS, 'the network through which the scores look', 'clf')
+    fid_infinity: bool = field(default=False, metadata=dict(kind=bool, help='FID∞ as well'))
+    feature_weights: str = _place(str, 'file of weights for inception; None: fetched')
     runs_dir: str = _place(str, 'where run folders are made; relative to the project', 'reports/runs')
     force: bool = _place(bool, 'train again even if the run is finished', False)
 
@@ -138,7 +142,8 @@ def _checked(f, value):
             raise InputError(f"{shown} is not {article} from {m['low']} to {m['high']}." +
                              (f" Nearest: {near}." if near is not None else ''))
         if not m['low'] <= value <= m['high']:
-            raise InputError(f"{shown} is out of range, {m['low']} … {m['high']}. Nearest: {nearest_in(value)}.")
+            raise InputError(f"{shown} is out of range, {m['low']} … {m['high']}. "
+                             f"Nearest: {nearest_in(value)}.")
         value = m['kind'](value)
     return value
 

@@ -82,11 +82,11 @@ def show_samples(
     return fig
 
 # %% ../nbs/10_figures.ipynb #d54f61ab
-ARROWS = dict(fid='↓', kid='↓', **{'is': '↑'})
+ARROWS = dict(fid='↓', fidinf='↓', kid='↓', precision='↑', recall='↑', density='↑', coverage='↑', **{'is': '↑'})
 
 def _digits(key:str, value:float|None) -> str:
     if value is None: return '—'
-    return f'{value:.4f}' if key.startswith('kid') else f'{value:.2f}'
+    return f"{value:.{dict(kid=4, fid=2, fidinf=2).get(key.split('_')[0], 3)}f}"
 
 def score_table(
     runs:dict[str, dict],      # label → record
@@ -107,4 +107,4 @@ def score_table(
         rows[label] |= {'images seen': f"{sum(h['n_images'] for h in r['history']):,}",
                         'training (s)': '—' if seconds is None else f'{seconds:.0f}'}
         if r['status'] != 'finished': rows[label]['status'] = r['status']
-    return pd.DataFrame([*rows.values(), floor], index=[*rows, 'real (floor)']).fillna('')
+    return pd.DataFrame({**rows, 'real (floor)': floor}).fillna('')

@@ -134,8 +134,8 @@ def read_record(
     if record['schema'] != SCHEMA:
         raise InputError(f"{path} has schema {record['schema']}, this version reads {SCHEMA}: "
                          "use the version that wrote it.")
-    needed = ('run_id', 'status', 'config', 'metrics', 'history', 'data', 'networks', 'timings_s', 'peak_memory_mb', 'code',
-              'environment', 'written')
+    needed = ('run_id', 'status', 'config', 'metrics', 'history', 'data', 'networks', 'timings_s',
+              'peak_memory_mb', 'code', 'environment', 'written')
     if missing := [k for k in needed if k not in record]:
         raise InputError(f"{path} lacks {', '.join(missing)}.")
     return record

@@ -37,7 +37,7 @@ def pages(book):
 
 def test_all_pages_are_there(book, pages):
     names = {p.relative_to(book).with_suffix('').as_posix() for p in pages}
-    assert {'index', 'losses'} | {p.stem for p in ROOT.glob('nbs/[0-9][0-9]_*.ipynb')} <= names
+    assert {'index', 'losses', 'calibration'} | {p.stem for p in ROOT.glob('nbs/[0-9][0-9]_*.ipynb')} <= names
     assert sum(name.startswith('runs/') for name in names) >= 3
 
 
@@ -48,13 +48,13 @@ def test_nothing_is_done_twice(run, book):
 
 
 def test_pages_show_outputs_and_figures(book):
-    for page in ('index', 'losses', '01_data', '05_features', '06_metrics', '08_train', '10_figures'):
+    for page in ('index', 'losses', 'calibration', '01_data', '05_features', '06_metrics', '08_train', '10_figures'):
         text = (book/f'{page}.html').read_text()
         assert '_images/' in text, f'{page} shows no figure'
         assert 'Traceback' not in text, page
     losses = (book/'losses.html').read_text()
     for label in ('bce', 'mse', 'hinge', 'real (floor)'): assert f'<th>{label}</th>' in losses
-    assert re.search(r'fid_clf_\w+ ↓', losses)
+    assert re.search(r'<th>fid_clf_\w+ ↓</th>', losses)
 
 
 class Links(HTMLParser):

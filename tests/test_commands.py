@@ -32,7 +32,7 @@ def test_a_run_leaves_its_folder(hinge):
     assert record['run_id'] == folder.name and record['status'] == 'finished'
     assert record['config']['loss'] == 'hinge' and record['config']['dataset'] == 'fashion_mnist_sample'
     assert all(v is not None for v in record['config'].values()), 'the record holds resolved values only'
-    assert set(record['metrics']) == {'fid_clf_500', 'kid_clf_500', 'is_clf_500'}
+    assert {'fid_clf_500', 'kid_clf_500', 'is_clf_500', 'precision_clf_500', 'recall_clf_500'} <= set(record['metrics'])
     for m in record['metrics'].values(): assert m['n_fake'] == m['n_real'] == 500 and m['floor'] is not None
     assert len(record['history']) == PROFILES['smoke']['epochs'] and record['timings_s']['train'] > 0 and record['peak_memory_mb']['process'] > 100
     assert record['code'].keys() == {'commit', 'dirty'} and record['environment']['versions']['torch'] == torch.__version__.split('+')[0]
