@@ -13,7 +13,7 @@ from dcgan_nb.config import PROFILES, RunConfig
 from dcgan_nb.data import DATASETS, Dataset, batches, find_data, idx_bytes, load_data, normalise, read_idx, stratified_indices, to_uint8, write_idx
 from dcgan_nb.features import CLASSIFIERS, extract, load_classifier
 from dcgan_nb.losses import LOSSES
-from dcgan_nb.metrics import evaluate
+from dcgan_nb.metrics import evaluate, fid, kid, precision_recall
 from dcgan_nb.models import ARCHITECTURES, build_networks, generate, load_generator, save_generator
 from dcgan_nb.registry import InputError
 from dcgan_nb.train import new_game, train, train_epoch
@@ -59,11 +59,11 @@ def test_scoring_is_a_function_and_moves_no_random_numbers(rng):
 def test_a_collapsed_generator_scores_worse_than_the_same_generator_uncollapsed(rng):
     clf = load_classifier('fashion_mnist')
     game = train(new_game(RunConfig.resolve(profile='smoke', device='cpu', loss='hinge', epochs=20), SAMPLE), SAMPLE, report=None)
-    z = torch.randn(500, 100, generator=rng)
-    varied, collapsed = (evaluate(to_uint8(generate(game.G, noise)), SAMPLE, clf) for noise in (z, z[:5].repeat(100, 1)))
-    for score, sign in (('fid', 1), ('kid', 1), ('recall', -1), ('coverage', -1)):
-        assert sign * collapsed[f'{score}_clf_500']['value'] >= sign * varied[f'{score}_clf_500']['value'], score
-    assert collapsed['fid_clf_500']['value'] > 1.05 * varied['fid_clf_500']['value']
+    real, varied = extract(clf, SAMPLE.x_test).pool, extract(clf, to_uint8(generate(game.G, torch.randn(500, 100, generator=rng)))).pool
+    collapsed = [varied[torch.randperm(500, generator=rng)[:2].repeat(250)] for _ in range(20)]     # two images each; which two is luck
+    assert np.mean([fid(real, x) for x in collapsed]) > 1.1*fid(real, varied)
+    assert np.mean([kid(real, x, n_subsets=20)[0] for x in collapsed]) > kid(real, varied)[0]
+    assert all(precision_recall(real, x)['coverage'] <= precision_recall(real, varied)['coverage'] for x in collapsed[:3])
 
 
 def test_evaluating_between_epochs_does_not_change_the_training():
@@ -169,7 +169,7 @@ def test_every_architecture_keeps_the_contract(arch, channels, size, rng):
     assert not any(isinstance(m, torch.nn.Sigmoid) for m in D.modules()), 'D gives logits'
     for net in (G, D):
         for name, p in net.named_parameters():
-            if p.ndim > 1: assert p.std().item() == pytest.approx(0.02, rel=0.35), name
+            if p.ndim > 1 and p.numel() >= 500: assert p.std().item() == pytest.approx(0.02, rel=0.2), name     # six standard errors
 
 
 def test_a_generator_file_gives_the_same_images_in_another_process(rng, tmp_path):
