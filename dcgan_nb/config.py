@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from .data import DATASETS, TRAIN_IMAGES
+from .data import DATASETS, TEST_IMAGES, TRAIN_IMAGES, files_in
 from .features import EXTRACTORS
 from .losses import LOSSES
 from .models import ARCHITECTURES
@@ -120,8 +120,8 @@ def pick_device(
 def _available(dataset:str, data_dir:str|None) -> str:
     "`mnist_10k` in place of `mnist` where the named folder holds the test digits alone."
     if dataset != 'mnist' or data_dir is None: return dataset
-    stems = {p.name.removesuffix('.gz') for p in Path(data_dir).expanduser().rglob('*ubyte*')}
-    return 'mnist_10k' if stems and TRAIN_IMAGES not in stems else 'mnist'
+    found = files_in(Path(data_dir).expanduser(), DATASETS['mnist'])
+    return 'mnist_10k' if found[TEST_IMAGES] and not found[TRAIN_IMAGES] else 'mnist'
 
 # %% ../nbs/07_config.ipynb #33355a66
 def _checked(f, value):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ASSETS', 'TRAIN_IMAGES', 'TRAIN_LABELS', 'TEST_IMAGES', 'TEST_LABELS', 'CLOTHES', 'DIGITS', 'DATASETS', 'idx_bytes',
-           'write_idx', 'read_idx', 'Dataset', 'stratified_indices', 'cache_dir', 'find_data', 'ImageData', 'load_data',
-           'normalise', 'to_uint8', 'batches', 'image_grid', 'show_images', 'make_sample']
+           'write_idx', 'read_idx', 'Dataset', 'stratified_indices', 'cache_dir', 'files_in', 'find_data', 'ImageData',
+           'load_data', 'normalise', 'to_uint8', 'batches', 'image_grid', 'show_images', 'make_sample']
 
 # %% ../nbs/01_data.ipynb #6d1db66e
 import gzip, hashlib, os, shutil, struct, subprocess, tempfile
@@ -127,11 +127,18 @@ def cache_dir() -> Path:
                 Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'dcgan-nb')
 
 # %% ../nbs/01_data.ipynb #a97e60d0
+def files_in(
+    folder:Path,
+    ds:Dataset,
+) -> dict[str, Path|None]:   # file (without .gz) → where it lies, None if it does not
+    "The files of a data set in a folder: gzipped or not, directly or in torchvision's subfolder."
+    folders = [folder, *([folder/ds.torchvision/'raw'] if ds.torchvision else [])]
+    return {stem: next((f/(stem + end) for f in folders for end in ('.gz', '')
+                        if (f/(stem + end)).is_file()), None) for stem in ds.sha256}
+
 def _read_folder(ds:Dataset, folder:Path) -> dict:
     "The files of `ds` in `folder` (gzipped or not, torchvision's subfolder allowed) as tensors, verified."
-    folders = [folder, *([folder/ds.torchvision/'raw'] if ds.torchvision else [])]
-    found = {stem: next((f/(stem + end) for f in folders for end in ('.gz', '')
-                         if (f/(stem + end)).is_file()), None) for stem in ds.sha256}
+    found = files_in(folder, ds)
     if missing := [stem + '.gz' for stem, path in found.items() if path is None]:
         raise InputError(f"{folder} lacks {', '.join(missing)}")
     tensors = {stem: read_idx(path) for stem, path in found.items()}

@@ -71,11 +71,10 @@ def train_classifier(
     n_steps = len(data.x_train) // batch_size
     opt = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr, total_steps=n_epochs * n_steps)
-    indexed = torch.arange(len(data.x_train))
     for epoch in range(n_epochs):
         net.train()
         total = torch.zeros((), device=device)
-        order = indexed[torch.randperm(len(indexed), generator=rng)]
+        order = torch.randperm(len(data.x_train), generator=rng)
         for i in range(n_steps):
             chosen = order[i*batch_size:(i + 1)*batch_size].to(device)
             x = _augment(normalise(data.x_train[chosen]), data.info.mirror, rng)
@@ -130,10 +129,11 @@ def extract(
     net:nn.Module,         # images in [−1, 1] → (features, logits), in eval mode
     x:Tensor,              # (n, c, h, w) uint8, on any device
     batch_size:int|None=None,  # images at a time; None: the extractor's own, 500 if it has none
+    prepare=normalise,     # uint8 pixels → what the network is shown
 ) -> Features:             # on the CPU
     "The features and logits of uint8 images."
     device, n = next(net.parameters()).device, batch_size or getattr(net, 'batch_size', 500)
-    parts = [net(normalise(part.to(device)).contiguous(memory_format=torch.channels_last))
+    parts = [net(prepare(part.to(device)).contiguous(memory_format=torch.channels_last))
              for part in x.split(n)]
     return Features(*(torch.cat(p).float().cpu() for p in zip(*parts)))
 

@@ -58,9 +58,10 @@ def _seeded(seed:int):
 # %% ../nbs/06_metrics.ipynb #4141ccc7
 def statistics(
     features:Tensor,           # (n, d)
+    what:str='features',       # what an error message calls them
 ) -> tuple[Tensor, Tensor]:    # mean (d,) and covariance (d, d) with n − 1, float64
     "What FID knows of a set of features."
-    features = _checked(features, 'features', 2)
+    features = _checked(features, what, 2)
     mean = features.mean(0)
     centred = features - mean
     return mean, centred.T @ centred / (len(features) - 1)
@@ -81,8 +82,7 @@ def fid(
     fake:Tensor,   # (n_fake, d)
 ) -> float:        # ≥ 0 up to rounding; lower is better
     "Fréchet distance of two sets of features (Heusel et al. 2017), covariances with n − 1."
-    real, fake = _checked(real, 'real features', 2), _checked(fake, 'fake features', 2)
-    return frechet_distance(statistics(real), statistics(fake))
+    return frechet_distance(statistics(real, 'real features'), statistics(fake, 'fake features'))
 
 # %% ../nbs/06_metrics.ipynb #589b935b
 def fid_infinity(
@@ -92,7 +92,7 @@ def fid_infinity(
     seed:int=0,         # of the subsets
 ) -> float:             # can be below 0 by chance
     "FID extrapolated to infinitely many generated images (Chong and Forsyth 2020)."
-    stats, rng = statistics(_checked(real, 'real features', 2)), torch.Generator().manual_seed(seed)
+    stats, rng = statistics(real, 'real features'), torch.Generator().manual_seed(seed)
     fake = _checked(fake, 'fake features', 2*n_points)
     counts = np.linspace(len(fake) // 2, len(fake), n_points).astype(int)
     subsets = (fake[torch.randperm(len(fake), generator=rng)[:n]] for n in counts)
@@ -204,10 +204,9 @@ def project_b_score(
         scores.append((mean * (mean.log() - part.log())).sum(1).mean().exp().item())
     return float(np.mean(scores)), float(np.std(scores))
 
-@torch.no_grad()
 def project_b_features(
     net:nn.Module,  # images in [−1, 1] → (features, logits)
     x:Tensor,       # (n, c, h, w) uint8
 ) -> Tensor:        # (n, d) features of the images in [0, 1], taken for pixels in 0 … 255: nearly black
     "What project B's network saw of its images."
-    return torch.cat([net(part / 255 / 127.5 - 1)[0] for part in x.split(getattr(net, 'batch_size', 500))])
+    return extract(net, x, prepare=lambda pixels: pixels / 255 / 127.5 - 1).pool

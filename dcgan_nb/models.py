@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ARCHITECTURES', 'dcgan_generator', 'dcgan_discriminator', 'mlp_generator', 'mlp_discriminator', 'Architecture',
-           'count_parameters', 'init_dcgan', 'build_networks', 'generate', 'save_generator', 'load_generator']
+           'count_parameters', 'init_dcgan', 'build_networks', 'generate', 'generator_bytes', 'save_generator',
+           'load_generator']
 
 # %% ../nbs/02_models.ipynb #0c0a7597
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from .registry import InputError, Registry
@@ -136,13 +137,19 @@ def generate(
     finally: G.train(was_training)
 
 # %% ../nbs/02_models.ipynb #e0f9a086
-def save_generator(
+def generator_bytes(
     G:nn.Module,    # from `build_networks`: its `spec` goes into the file
+) -> bytes:
+    "A generator and the description of its network as one safetensors file."
+    return save({k: v.detach().cpu().contiguous() for k, v in G.state_dict().items()},
+                metadata={'generator': json.dumps(G.spec, sort_keys=True)})
+
+def save_generator(
+    G:nn.Module,    # from `build_networks`
     path:Path,
 ) -> None:
-    "Write a generator and the description of its network into one safetensors file."
-    save_file({k: v.detach().cpu().contiguous() for k, v in G.state_dict().items()}, path,
-              metadata={'generator': json.dumps(G.spec, sort_keys=True)})
+    "Write the file of `generator_bytes`."
+    Path(path).write_bytes(generator_bytes(G))
 
 def load_generator(
     path:Path,      # a file of `save_generator`

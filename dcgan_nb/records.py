@@ -7,6 +7,7 @@ __all__ = ['SCHEMA', 'N_WATCHED', 'code_version', 'environment', 'peak_memory_mb
            'finished_run', 'read_records', 'results']
 
 # %% ../nbs/09_records.ipynb #f24112bd
+import io
 import json
 import math
 import os
@@ -26,7 +27,7 @@ from PIL import Image
 from . import __version__
 from .config import RunConfig, project_root
 from .data import ImageData, image_grid
-from .models import count_parameters, save_generator
+from .models import count_parameters, generator_bytes
 from .registry import InputError
 from .train import Game
 
@@ -84,10 +85,10 @@ def _plain(x):
     if isinstance(x, (list, tuple)): return [_plain(v) for v in x]
     return None if isinstance(x, float) and not math.isfinite(x) else x
 
-def _write_png(path:Path, pixels:np.ndarray) -> None:
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    Image.fromarray(pixels).save(part, format='png', optimize=True)
-    os.replace(part, path)
+def _png(pixels:np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, format='png', optimize=True)
+    return out.getvalue()
 
 # %% ../nbs/09_records.ipynb #c44ed562
 N_WATCHED = 16    # columns of samples_by_epoch.png
@@ -102,12 +103,10 @@ def save_run(
     config, folder = game.config, game.config.run_dir
     folder.mkdir(parents=True, exist_ok=True)
     (folder/'record.json').unlink(missing_ok=True)
-    _write_png(folder/'samples.png', image_grid(game.samples[-1]))
+    write_file(folder/'samples.png', _png(image_grid(game.samples[-1])))
     by_epoch = torch.cat([s[:N_WATCHED] for s in game.samples])
-    _write_png(folder/'samples_by_epoch.png', image_grid(by_epoch, n_cols=N_WATCHED))
-    part = folder/f'.generator.{os.getpid()}.part'
-    save_generator(game.G, part)
-    os.replace(part, folder/'generator.safetensors')
+    write_file(folder/'samples_by_epoch.png', _png(image_grid(by_epoch, n_cols=N_WATCHED)))
+    write_file(folder/'generator.safetensors', generator_bytes(game.G))
     info = data.info
     record = _plain(dict(
         schema=SCHEMA, run_id=config.run_id, status='diverged' if game.diverged else 'finished',
