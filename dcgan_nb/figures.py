@@ -82,7 +82,7 @@ def show_samples(
     return fig
 
 # %% ../nbs/10_figures.ipynb #d54f61ab
-ARROWS = dict(fid='↓', fidinf='↓', kid='↓', precision='↑', recall='↑', density='↑', coverage='↑', **{'is': '↑'})
+ARROWS = dict(isb='↑', fid='↓', fidinf='↓', kid='↓', precision='↑', recall='↑', density='↑', coverage='↑', **{'is': '↑'})
 
 def _digits(key:str, value:float|None) -> str:
     if value is None: return '—'

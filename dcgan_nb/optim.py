@@ -12,13 +12,13 @@ from torch import Tensor
 from .registry import Registry
 
 # %% ../nbs/04_optim.ipynb #91997027
-def adam(params:list[Tensor], lr:float, beta1:float) -> torch.optim.Optimizer:
-    "Adam with the second memory at its default 0.999, in one fused kernel where the device has it."
-    return torch.optim.Adam(params, lr=lr, betas=(beta1, 0.999),
+def adam(params:list[Tensor], lr:float, beta1:float, beta2:float=0.999) -> torch.optim.Optimizer:
+    "Adam, in one fused kernel where the device has it."
+    return torch.optim.Adam(params, lr=lr, betas=(beta1, beta2),
                             fused=params[0].device.type in ('cpu', 'cuda'))
 
-def rmsprop(params:list[Tensor], lr:float, beta1:None=None) -> torch.optim.Optimizer:
-    "RMSprop with PyTorch's defaults: memory 0.99, no momentum, so `beta1` is not used."
+def rmsprop(params:list[Tensor], lr:float, beta1:None=None, beta2:None=None) -> torch.optim.Optimizer:
+    "RMSprop with PyTorch's defaults: memory 0.99, no momentum, so the betas are not used."
     return torch.optim.RMSprop(params, lr=lr)
 
 OPTIMIZERS = Registry('optimizer', adam=adam, rmsprop=rmsprop)

@@ -58,7 +58,7 @@ def test_scoring_is_a_function_and_moves_no_random_numbers(rng):
 
 def test_a_collapsed_generator_scores_worse_than_the_same_generator_uncollapsed(rng):
     clf = load_classifier('fashion_mnist')
-    game = train(new_game(RunConfig.resolve(profile='smoke', device='cpu', loss='hinge', epochs=20), SAMPLE), SAMPLE, report=None)
+    game = train(new_game(RunConfig.resolve(profile='smoke', device='cpu', loss='hinge', epochs=20)), SAMPLE.x_train, report=None)
     real, varied = extract(clf, SAMPLE.x_test).pool, extract(clf, to_uint8(generate(game.G, torch.randn(500, 100, generator=rng)))).pool
     collapsed = [varied[torch.randperm(500, generator=rng)[:2].repeat(250)] for _ in range(20)]     # two images each; which two is luck
     assert np.mean([fid(real, x) for x in collapsed]) > 1.1*fid(real, varied)
@@ -69,7 +69,7 @@ def test_a_collapsed_generator_scores_worse_than_the_same_generator_uncollapsed(
 def test_evaluating_between_epochs_does_not_change_the_training():
     clf, config = load_classifier('fashion_mnist'), RunConfig.resolve(**SMALL | dict(epochs=2))
     def weights(after_epoch):
-        game = new_game(config, SAMPLE)
+        game = new_game(config)
         for _ in range(2):
             game.history.append(train_epoch(game, SAMPLE.x_train))
             after_epoch(game)
@@ -138,7 +138,7 @@ def test_a_colour_data_set_trains_from_one_line(monkeypatch, rng, tmp_path):
         write_idx(torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=rng), tmp_path/f'{images}.gz')
         write_idx(torch.randint(0, 10, (n,), generator=rng).to(torch.uint8), tmp_path/f'{labels}.gz')
     config = RunConfig.resolve(**SMALL | dict(dataset='colour', data_dir=str(tmp_path), n_eval=50, batch_size=20))
-    game = train(new_game(config, load_data('colour', tmp_path)), load_data('colour', tmp_path), report=None)
+    game = train(new_game(config), load_data('colour', tmp_path).x_train, report=None)
     assert game.samples[-1].shape[1:] == (3, 32, 32)
 
 
@@ -202,7 +202,7 @@ def test_the_fashion_classifier_is_accurate_on_images_it_has_not_seen():
 @pytest.mark.parametrize('arch', ARCHITECTURES)
 @pytest.mark.parametrize('loss', LOSSES)
 def test_every_architecture_plays_every_loss(arch, loss):
-    game = train(new_game(RunConfig.resolve(**SMALL | dict(arch=arch, loss=loss, batch_size=100)), SAMPLE), SAMPLE, report=None)
+    game = train(new_game(RunConfig.resolve(**SMALL | dict(arch=arch, loss=loss, batch_size=100))), SAMPLE.x_train, report=None)
     assert len(game.history) == 1 and not game.diverged
 
 
@@ -210,7 +210,7 @@ def test_same_seed_same_weights_bit_for_bit(rng):
     seed = int(torch.randint(0, 2**31, (1,), generator=rng))
     def weights(**change):
         torch.rand(int(torch.randint(1, 9, (1,), generator=rng)))       # the global numbers must not matter
-        game = train(new_game(RunConfig.resolve(**SMALL | dict(seed=seed) | change), SAMPLE), SAMPLE, report=None)
+        game = train(new_game(RunConfig.resolve(**SMALL | dict(seed=seed) | change)), SAMPLE.x_train, report=None)
         return torch.cat([p.detach().flatten() for net in (game.G, game.D) for p in net.parameters()])
     assert torch.equal(weights(), weights())
     assert not torch.equal(weights(), weights(seed=seed ^ 1))
