@@ -1,5 +1,5 @@
 # make report   environment, data, runs, pages, book          make test   all tests
-# make help     everything else
+# make study    the runs behind the verdicts, then the book    make help   everything else
 PYTHON  ?= python3
 PROFILE ?= auto
 REPORTS ?= reports
@@ -13,10 +13,22 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help report test env readme export clean distclean lock
+CLAIM   ?= ALL
+CORES   ?= all
+GPU_RUNS ?= 4
+DEVICE  ?= cuda
+CUDA_PYTHON ?= 3.12
+STUDY   := $(if $(SEEDS),seeds=$(SEEDS)) $(if $(MNIST),"mnist=$(MNIST)")
+
+.PHONY: help report study plan publish cuda-bundle cuda-results test env readme export clean distclean lock
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [REPORTS=reports]   train, evaluate, build the book"
+	@echo "make study [CLAIM=ALL|\"A4 D2\"] [PROFILE=] [SEEDS=] [MNIST=folder] [CORES=all] [GPU_RUNS=4]   train what the claims need, then the book"
+	@echo "make plan  [CLAIM=] [PROFILE=] [MNIST=]   what a study would run, what is done, and the expected minutes"
+	@echo "make publish     copy the records of reports/runs that claims use to reports/records"
+	@echo "make cuda-bundle [CLAIM=] [PROFILE=full] [MNIST=] [CUDA_PYTHON=3.12]   an archive that runs the study on a CUDA machine without a network"
+	@echo "make cuda-results FILE=results.tar.gz   its results back, published"
 	@echo "make test        notebooks and pytest"
 	@echo "make env         the environment alone, in $(VENV)"
 	@echo "make export      after editing nbs/: clean the notebooks, write dcgan_nb/ and README.md"
@@ -26,6 +38,25 @@ help:
 report: $(READY)
 	@snakemake --snakefile workflow/Snakefile --cores all --quiet all --rerun-incomplete --config profile=$(PROFILE) "reports=$(REPORTS)"
 	@echo "The book: open $(REPORTS)/_build/html/index.html"
+
+# A run that fails is reported and counted in the chapters; the others go on, and the next call tries it again.
+study: $(READY)
+	@snakemake --snakefile workflow/Snakefile --cores $(CORES) --resources gpu=$(GPU_RUNS) --quiet all --rerun-incomplete --keep-going --config profile=$(PROFILE) "reports=$(REPORTS)" "study=$(CLAIM)" $(STUDY)
+	@echo "The verdicts: open $(REPORTS)/_build/html/verdicts.html"
+
+plan: $(READY)
+	@python -c "from dcgan_nb.report import print_plan; print_plan('$(PROFILE)', '$(CLAIM)', '$(REPORTS)/runs', '$(MNIST)')"
+
+publish: $(READY)
+	@python -c "from dcgan_nb.report import publish; publish('$(REPORTS)/runs')"
+
+# One archive for a CUDA machine without a network, and its results back.
+cuda-bundle: $(READY)
+	@bash workflow/bundle.sh $(REPORTS)/cuda-bundle.tar $(if $(filter auto,$(PROFILE)),full,$(PROFILE)) "$(CLAIM)" $(DEVICE) $(CUDA_PYTHON) "$(MNIST)"
+
+cuda-results: $(READY)
+	@test -n "$(FILE)" || { echo "FILE=results.tar.gz is missing: make cuda-results FILE=path"; exit 2; }
+	@mkdir -p $(REPORTS) && tar xzf "$(FILE)" -C $(REPORTS) && $(MAKE) --no-print-directory publish
 
 test: $(READY)
 	@echo "notebooks" && OMP_NUM_THREADS=1 nbdev_test --path nbs --file_re '^[0-9][0-9]_' --n_workers 2 --timing

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MEASURES', 'RULES', 'SEEDS', 'SMOKE', 'CLAIMS', 'PROJECTS', 'MIN_SEEDS', 'Measure', 'measured', 'Claim', 'arm_config',
-           'chosen_claims', 'n_seeds', 'plan', 'training_flops', 'seconds_expected', 'plan_table', 'arm_records',
-           'best_profile', 'Verdict', 'arm_values', 'judge']
+           'chosen_claims', 'n_seeds', 'plan', 'training_flops', 'seconds_expected', 'plan_table', 'config_key',
+           'arm_records', 'best_profile', 'Verdict', 'arm_values', 'judge']
 
 # %% ../nbs/12_claims.ipynb #01ff3fe4
 import json
@@ -358,20 +358,25 @@ def seconds_expected(
 def plan_table(
     profile:str,
     which:str='',
-    records:list[dict]=(),   # runs that are done, and whose speed is taken
+    done:list[dict]=(),      # records of runs that need not be run again
+    timed:list[dict]=(),     # records whose speed is taken
     **places,
-) -> pd.DataFrame:           # a row for each claim: arms, seeds, runs, done, expected minutes of the rest
+) -> pd.DataFrame:           # a row for each claim: arms, seeds, runs, to_run, minutes of training for these
     "What a study would run and what it would cost; a run shared by several claims is counted for the first."
-    rows, counted = [], {_key(r['config']) for r in records if r['status'] == 'finished'}
+    rows, counted = [], {config_key(r['config']) for r in done}
     for claim in chosen_claims(which):
         runs = plan(profile, claim.id, **places)
-        rest = {k: c for c in runs.values() if (k := _key(c.record())) not in counted}
+        rest = {k: c for c in runs.values() if (k := config_key(c.record())) not in counted}
         counted |= set(rest)
         rows.append(dict(claim=claim.id, arms=len(claim.arms), seeds=n_seeds(claim, profile), runs=len(runs),
-                         to_run=len(rest), minutes=sum(seconds_expected(c, records) for c in rest.values()) / 60))
+                         to_run=len(rest), minutes=sum(seconds_expected(c, timed) for c in rest.values()) / 60))
     return pd.DataFrame(rows)
 
-def _key(config:dict) -> str: return json.dumps(identity(config), sort_keys=True)
+def config_key(
+    config:dict,     # of a record
+) -> str:
+    "The same text for the same training."
+    return json.dumps(identity(config), sort_keys=True)
 
 # %% ../nbs/12_claims.ipynb #ed20431e
 def arm_records(
@@ -380,14 +385,14 @@ def arm_records(
     profile:str,
 ) -> dict[str, dict[int, dict]]:   # arm → seed → record, diverged ones included
     "What there is of a claim's runs in one profile."
-    by_key = {_key(r['config']): r for r in records}
+    by_key = {config_key(r['config']): r for r in records}
     found = {arm: {} for arm in claim.arms}
     for arm in claim.arms:
         for seed in range(n_seeds(claim, profile)):
             config = arm_config(claim, arm, seed, profile, device='cuda').record()
-            if config['dataset'] == 'mnist' and _key(config) not in by_key:     # the 10,000 digits will do
+            if config['dataset'] == 'mnist' and config_key(config) not in by_key:     # the 10,000 digits will do
                 config |= dict(dataset='mnist_10k', n_eval=min(config['n_eval'], DATASETS['mnist_10k'].n_test))
-            if r := by_key.get(_key(config)): found[arm][seed] = r
+            if r := by_key.get(config_key(config)): found[arm][seed] = r
     return found
 
 def best_profile(
@@ -413,7 +418,8 @@ class Verdict:
     p: float|None = None         # one-sided
     p_holm: float|None = None    # the same among all claims that have one
     probability: float|None = None   # that the named arm is best
-    n_failed: int = 0            # runs that diverged
+    n_runs: int = 0              # of all arms
+    n_failed: int = 0            # of these, how many diverged
 
     @property
     def text(self) -> str: return self.word + (f' (leaning {self.leaning})' if self.leaning else '')
@@ -494,7 +500,7 @@ def _evidence(claim:Claim, records:list[dict]) -> dict:
     if profile is None: return {}
     arms = arm_records(claim, records, profile)
     runs = [r for by_seed in arms.values() for r in by_seed.values()]
-    found = dict(profile=profile, n_failed=sum(r['status'] != 'finished' for r in runs),
+    found = dict(profile=profile, n_runs=len(runs), n_failed=sum(r['status'] != 'finished' for r in runs),
                  n_seeds=min(map(len, arms.values())))
     if claim.rule == 'feature': return found
     values = arm_values(claim, arms)

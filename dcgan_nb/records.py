@@ -23,7 +23,6 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch import Tensor
 
 from . import __version__
 from .config import RunConfig, project_root
@@ -95,13 +94,14 @@ def _png(pixels:np.ndarray) -> bytes:
 
 # %% ../nbs/09_records.ipynb #c44ed562
 def animation(
-    samples:list[Tensor],   # (n, c, h, w) images in [−1, 1] after each epoch
-    n:int=N_WATCHED,        # how many of them to show
-    seconds:float=6,        # in all, but no image is shown for less than 0.1 s
-) -> bytes:                 # an animated GIF, the last image twice as long
+    by_epoch:np.ndarray,    # the pixels of samples_by_epoch.png
+    n_epochs:int,           # its rows
+    seconds:float=6,        # in all, but no row is shown for less than 0.1 s
+) -> bytes:                 # an animated GIF, the last row twice as long
     "The same noise after every epoch, moving."
-    frames = [Image.fromarray(image_grid(s[:n])) for s in samples]
-    ms = max(100, int(1000*seconds / len(frames)))
+    tile = (by_epoch.shape[0] + 1) // n_epochs
+    frames = [Image.fromarray(by_epoch[i*tile:(i + 1)*tile - 1]) for i in range(n_epochs)]
+    ms = max(100, int(1000*seconds / n_epochs))
     out = io.BytesIO()
     frames[0].save(out, format='gif', save_all=True, append_images=frames[1:], loop=0,
                    duration=[ms]*(len(frames) - 1) + [2*ms])
@@ -122,9 +122,9 @@ def save_run(
     folder.mkdir(parents=True, exist_ok=True)
     (folder/'record.json').unlink(missing_ok=True)
     write_file(folder/'samples.png', _png(image_grid(game.samples[-1])))
-    by_epoch = torch.cat([s[:N_WATCHED] for s in game.samples])
-    write_file(folder/'samples_by_epoch.png', _png(image_grid(by_epoch, n_cols=N_WATCHED)))
-    write_file(folder/'animation.gif', animation(game.samples))
+    by_epoch = image_grid(torch.cat([s[:N_WATCHED] for s in game.samples]), n_cols=N_WATCHED)
+    write_file(folder/'samples_by_epoch.png', _png(by_epoch))
+    write_file(folder/'animation.gif', animation(by_epoch, len(game.samples)))
     write_file(folder/'generator.safetensors', generator_bytes(game.G))
     info, n_train = data.info, len(data.x_train) + (config.train_on == 'train+test') * len(data.x_test)
     record = _plain(dict(

@@ -1,0 +1,291 @@
+"The claims as data, the plan of a study, and verdicts on made-up records whose truth is known."
+import itertools
+import math
+import random
+import re
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from dcgan_nb.claims import (CLAIMS, MEASURES, MIN_SEEDS, PROJECTS, RULES, SEEDS, arm_config, arm_records, best_profile, chosen_claims, config_key, judge,
+                             measured, n_seeds, plan, plan_table, training_flops)
+from dcgan_nb.config import PLACES, PROFILES, RunConfig, identity
+from dcgan_nb.registry import InputError
+from dcgan_nb.stats import holm
+
+TWO_ARMED = [c.id for c in CLAIMS.values() if c.rule in ('better', 'not_better', 'same')]
+JUDGED = [c.id for c in CLAIMS.values() if c.rule != 'feature']
+
+
+@pytest.fixture
+def draw(rng): return random.Random(rng.initial_seed())
+
+
+def record(config, measure='fid', value=None, **more):
+    "The record of a run that holds a value of a measure, and nothing else."
+    name, parts = measure.strip('_'), dict(metrics={}, history=[], timings_s={}, d_scores={}, peak_memory_mb=dict(process=None, cuda=None))
+    if value is None: pass
+    elif name in ('g_grad', 'unrest'): parts['history'] = [dict(tenths=dict(g_grad=[value, None, value], g_loss=[2 + value, 2 - value]))]
+    elif name == 'change': parts['history'] = [dict(change=c) for c in (None, 999, value / 2, 1.5*value)]     # the mean of the second half
+    elif name == 'first_sure': parts['history'] = [dict(n_images=value*30_000, confidence=c) for c in (0.5, 0.95, 0.97)]
+    elif name == 'overfitting': parts['d_scores'] = dict(train=3, test=3 - 2*value, fake=1)
+    elif name == 'updates': parts['history'] = [dict(n_images=value * config['batch_size'] * config['d_steps'])]
+    elif name == 'seconds': parts['timings_s'] = dict(train=value)
+    elif name == 'memory': parts['peak_memory_mb'] = dict(process=value if config['device'] == 'cpu' else 1, cuda=None if config['device'] == 'cpu' else value)
+    else: parts['metrics'] = {f'{other}_clf_10k': dict(value=-1) for other in ('floor', 'fidinf')} | {f'{name}_clf_10k': dict(value=value)}
+    return dict(config=config, status='finished') | parts | more
+
+
+def made_up(claim, values, profile='cpu', **places):
+    "Records of a claim from its values: arm → those of seeds 0, 1, …"
+    return [record(arm_config(claim, arm, s, profile, **dict(device='cpu') | places).record(), claim.measure, v)
+            for arm, of_seeds in values.items() for s, v in enumerate(of_seeds) if v is not None]
+
+
+def spread(draw, truth, n=5, share=0.02): return [truth * math.exp(draw.gauss(0, share)) for _ in range(n)]
+
+
+def decided(id): return 'full' if n_seeds(CLAIMS[id], 'cpu') < MIN_SEEDS or CLAIMS[id].base.get('device') == 'cuda' else 'cpu'
+
+
+def values_of(claim, draw, favour):
+    "Values that clearly favour a two-armed claim (+1), speak against it (−1) or make its arms equal (0); by arm."
+    m, middle = MEASURES[claim.measure], 0.5
+    step = (1 + claim.delta)**2 if m.ratio else 4*claim.delta
+    better = favour if m.lower_is_better else -favour
+    return {arm: [(middle / step**(better*side/2) if m.ratio else middle - better*side*step/2) * (1 + draw.uniform(-1, 1)*claim.delta/100)
+                  for _ in range(5)] for arm, side in zip(claim.arms, (1, -1))}
+
+
+# The claims
+
+def test_every_claim_is_there_once_with_its_favourite_arm_first_and_its_grid_complete():
+    assert all(key == c.id and re.fullmatch(r'[A-E]\d[a-d]?', key) for key, c in CLAIMS.items()) and list(CLAIMS) == sorted(CLAIMS)
+    listed = 'A0 A1 A2 A3 A4 A5 B1 B2 B3 B4 C1 C2 C3 C4 D0 D1 D2 D3 D4 E1 E2 E3'.split()
+    assert {key[:2] for key in CLAIMS} == set(listed) and set(PROJECTS) == set('ABCDE')
+    first = lambda id: next(iter(CLAIMS[id].arms.values()))
+    assert first('A1') == dict(latent_dim=128, d_steps=1, g_lr=4e-4, d_lr=4e-4) and first('A2') == dict(batch_size=256, d_steps=3, d_lr=3e-4)
+    assert first('D2d') == dict(optimizer='adam', g_lr=3e-4, d_lr=3e-4, batch_size=128) and first('B1') == first('B2') == dict(loss='mse')
+    grid = lambda id: {tuple(arm.values()) for arm in CLAIMS[id].arms.values()}
+    assert grid('A1') == {(nz, k, lr, lr) for nz, k, lr in itertools.product((64, 128), (1, 2), (2e-4, 4e-4))}
+    assert grid('A2') == set(itertools.product((64, 128, 256), (2, 3), (3e-4, 4e-4, 5e-4))) and len(grid('D2d')) == 12
+
+
+@pytest.mark.parametrize('claim', CLAIMS.values(), ids=CLAIMS)
+def test_a_claim_says_what_was_said_where_and_how_it_is_tested(claim):
+    assert len(claim.quote) > 10 and claim.source.startswith(f'project {claim.project}, ') and claim.tested.rstrip('.') + '.' == claim.tested and claim.project in PROJECTS
+    assert claim.rule in RULES and {claim.measure, *claim.also} <= set(MEASURES) and claim.delta > 0 and claim.measure not in claim.also
+    assert all(isinstance(arm, str) and arm.strip() == arm != '' for arm in claim.arms)
+    assert set(claim.budgets) | set(claim.batch_divisors) | set(claim.seeds) <= set(PROFILES)
+    n = len(claim.arms)
+    assert dict(better=n == 2, not_better=n == 2, same=n == 2, best=n > 2, within=n == 1, feature=True)[claim.rule]
+    assert (claim.low < claim.high and math.isfinite(claim.low + claim.high)) if claim.rule == 'within' else (claim.low, claim.high) == (-math.inf, math.inf)
+
+
+# Measures
+
+@pytest.mark.filterwarnings('ignore::RuntimeWarning')
+@pytest.mark.parametrize('name', MEASURES)
+def test_a_measure_reads_its_number_and_refuses_what_is_none(name, draw):
+    config, value = RunConfig.planned(profile='smoke', device='cpu', d_steps=draw.randint(1, 3)).record(), draw.uniform(0.01, 0.9)
+    assert measured(name, record(config, name, value)) == pytest.approx(value)
+    assert all(measured(name, r) is None for r in (record(config, name, math.nan), record(config, name, math.inf), record(config), {}, dict(config={})))
+    if MEASURES[name].ratio: assert measured(name, record(config, name, 0.0)) is None, 'a ratio needs positive numbers'
+
+
+@pytest.mark.filterwarnings('ignore::RuntimeWarning')
+def test_measuring_never_fails_on_records_that_lack_something(draw):
+    def gnaw(x):
+        if isinstance(x, dict): return {k: gnaw(v) for k, v in x.items() if draw.random() > 0.15}
+        if isinstance(x, list): return [gnaw(v) for v in x if draw.random() > 0.15]
+        return None if draw.random() < 0.1 else x
+    epochs = [dict(n_images=9000, confidence=0.31*i, change=5.0 if i else None, tenths=dict(g_loss=[1.0, 2.0], g_grad=[0.1, 0.2])) for i in range(4)]
+    whole = dict(config=dict(batch_size=32, d_steps=1), history=epochs, timings_s=dict(train=9.0), d_scores=dict(train=2.0, test=1.0, fake=0.0),
+                 peak_memory_mb=dict(cuda=None, process=500), metrics={f'{k}_clf_10k': dict(value=1.0) for k in ('fid', 'kid', 'is', 'isb', 'precision', 'recall')})
+    assert all(measured(name, whole) is not None for name in MEASURES)
+    for r, name in itertools.product([gnaw(whole) for _ in range(300)], MEASURES):
+        assert (value := measured(name, r)) is None or math.isfinite(value), (name, r)
+
+
+# The plan
+
+@pytest.mark.parametrize('profile', PROFILES)
+def test_a_plan_has_every_run_once_seed_after_seed_the_same_for_all_arms(profile):
+    runs = plan(profile, device='cpu')
+    configs = [c.record() for c in runs.values()]
+    assert list(runs) == [c.run_id for c in runs.values()] and [c['seed'] for c in configs] == sorted(c['seed'] for c in configs)
+    ids, wanted = set(runs), set()
+    for claim in CLAIMS.values():
+        of_arm = {arm: [arm_config(claim, arm, s, profile, device='cpu').run_id for s in range(n_seeds(claim, profile))] for arm in claim.arms}
+        assert len({i for of_seeds in of_arm.values() for i in of_seeds}) == len(claim.arms) * n_seeds(claim, profile), 'arms and seeds differ'
+        if not claim.on_request: wanted |= {i for of_seeds in of_arm.values() for i in of_seeds}
+        if claim.arms: assert set(plan(profile, claim.id, device='cpu')) == {i for of_seeds in of_arm.values() for i in of_seeds}
+    assert ids == wanted and not any(c['feature_extractor'] == 'inception' for c in configs), 'what costs too much runs on request only'
+    assert {c.recipe for c in plan(profile, 'A5,A0', device='cpu').values()} == {'a_best', 'standard'}
+    assert {c.seed for c in plan(profile, 'A0 D0', seeds=3, device='cpu').values()} == {0, 1, 2} and SEEDS['full'] == SEEDS['cpu'] == MIN_SEEDS == 5
+
+
+@pytest.mark.parametrize('which, hint', [('D2e', "Did you mean 'D2"), ('b7', "Did you mean 'B"), ('A0 Z', "claim='Z'"), ('A03', "Did you mean 'A")])
+def test_an_unknown_claim_is_answered_with_the_nearest(which, hint):
+    for ask in (chosen_claims, lambda w: plan('cpu', w), lambda w: judge([], w), lambda w: plan_table('cpu', w), lambda w: CLAIMS[w.split()[-1]]):
+        with pytest.raises(InputError, match='is not known.*Known: A0, A1') as error: ask(which)
+        assert hint in str(error.value)
+    assert [c.id for c in chosen_claims('E, D2a D2')] == ['E1', 'E2', 'E3', 'D2a', 'D2b', 'D2c', 'D2d'] and chosen_claims() == list(CLAIMS.values())
+
+
+@pytest.mark.parametrize('profile, which', [('smoke', ''), ('smoke', 'A'), ('smoke', 'A5'), ('cpu', 'A0 A3 A4'), ('cpu', 'D1 D2a')])
+def test_the_table_of_a_plan_counts_what_is_left_to_do(profile, which, draw):
+    runs = {config_key(c.record()): c for c in plan(profile, which, device='cpu').values()}
+    table = plan_table(profile, which, device='cpu').set_index('claim')
+    assert (table.runs == table.arms * table.seeds).all() and list(table.arms) == [len(CLAIMS[i].arms) for i in table.index]
+    assert ((table.minutes > 0) == (table.to_run > 0)).all() and np.isfinite(table.minutes).all()
+    done = draw.sample(list(runs), len(runs) // 3)
+    records = [record(runs[k].record(), 'seconds', training_flops(runs[k]) / 1e9, status=draw.choice(['finished', 'diverged'])) for k in done]
+    rest = plan_table(profile, which, done=records, timed=records, device='cpu')
+    assert table.to_run.sum() == len(runs), 'what `plan` would run, each once'
+    assert rest.to_run.sum() == len(runs) - len(done) and (rest.runs.values == table.runs.values).all()
+    if done: assert rest.minutes.sum() * 60 == pytest.approx(sum(training_flops(c) for k, c in runs.items() if k not in done) / 1e9, rel=0.01), 'at the speed of the records'
+
+
+# Which records belong to an arm
+
+def test_two_runs_are_the_same_training_whatever_their_profile_recipe_device_and_places(draw):
+    config = RunConfig.planned(profile='cpu', recipe='e', device='cpu', seed=draw.randint(0, 99)).record()
+    other = config | dict(profile='full', recipe='standard', device='cuda') | {place: 'elsewhere' for place in PLACES}
+    assert identity(config) == identity(other) and config_key(config) == config_key(dict(reversed(other.items())))
+    for key, value in dict(seed=100, epochs=99, g_width=7, beta1=0.1, d_dropout=0.9, loss='mse', sigmoid_scores=True, shuffle_buffer=9, n_eval=50, precision='amp').items():
+        assert config_key(config | {key: value}) != config_key(config), key
+
+
+@pytest.mark.parametrize('id', JUDGED)
+def test_records_of_before_a_parameter_was_added_still_count(id, draw):
+    claim, profile = CLAIMS[id], decided(id)
+    records = made_up(claim, {arm: [0.5]*5 for arm in claim.arms}, profile)
+    for r in records:
+        r['config'] = {k: v for k, v in r['config'].items() if v != RunConfig.__dataclass_fields__[k].default or draw.random() < 0.5} | dict(profile='smoke', recipe='standard')
+    assert all(set(found) == set(range(5)) for found in arm_records(claim, records, profile).values()) and best_profile(claim, records) == profile
+
+
+def test_the_ten_thousand_digits_stand_in_for_all_and_give_way_to_them(draw, tmp_path):
+    claim = CLAIMS['D2a']
+    (tmp_path/'t10k-images-idx3-ubyte.gz').touch()
+    few = made_up(claim, values_of(claim, draw, 1), 'full', mnist_dir=str(tmp_path))
+    assert {r['config']['dataset'] for r in few} == {'mnist_10k'} and {r['config']['n_eval'] for r in few} == {2000}
+    assert judge(few, 'D2a')['D2a'].text == 'supported' and judge(few, 'D2a')['D2a'].profile == 'full'
+    many = made_up(claim, values_of(claim, draw, -1), 'full')
+    assert {r['config']['dataset'] for r in many} == {'mnist'}
+    assert all(judge(records, 'D2a')['D2a'].text == 'contradicted' for records in (many, few + many, many + few))
+
+
+# Verdicts
+
+@pytest.mark.parametrize('id', TWO_ARMED)
+def test_clear_differences_and_clear_ties_are_decided(id, draw):
+    claim = CLAIMS[id]
+    verdict = {favour: judge(made_up(claim, values_of(claim, draw, favour), decided(id)), id)[id] for favour in (1, 0, -1)}
+    expected = dict(better={1: 'supported', 0: 'contradicted', -1: 'contradicted'}, not_better={1: 'supported', 0: 'supported', -1: 'supported'},
+                    same={1: 'contradicted', 0: 'supported', -1: 'contradicted'})[claim.rule]
+    if claim.rule == 'not_better': expected |= {1: 'contradicted'}       # the change does bring an improvement
+    assert {favour: v.text for favour, v in verdict.items()} == expected
+    assert verdict[1].effect < verdict[0].effect < verdict[-1].effect and all(v.low <= v.effect <= v.high and v.n_seeds == 5 for v in verdict.values())
+
+
+@pytest.mark.parametrize('id', [i for i in JUDGED if CLAIMS[i].rule == 'best'])
+def test_the_named_arm_is_best_only_if_it_is(id, draw):
+    claim, profile = CLAIMS[id], decided(id)
+    m, (named, *others) = MEASURES[claim.measure], CLAIMS[id].arms
+    good, bad = (5, 10) if m.lower_is_better else (10, 5)
+    word = lambda values: judge(made_up(claim, values, profile), id)[id]
+    assert word({named: spread(draw, good)} | {o: spread(draw, bad) for o in others}).text == 'supported'
+    lost = word({named: spread(draw, bad)} | {o: spread(draw, good) for o in others})
+    assert lost.text == 'contradicted' and lost.probability == 0 and lost.effect == pytest.approx(math.log(2), abs=0.15) and lost.low > 0
+    assert word({arm: spread(draw, 5, share=1) for arm in claim.arms}).text != 'supported', 'so wide a spread decides nothing'
+    if profile == 'full': assert judge(made_up(claim, {named: [good]*5} | {o: [bad]*5 for o in others}), id)[id].text == 'undecided (leaning supported)', 'two seeds on a CPU'
+
+
+@pytest.mark.parametrize('id', [i for i in JUDGED if CLAIMS[i].rule == 'within'])
+def test_a_number_lies_within_its_range_outside_or_across_its_end(id, draw):
+    claim, profile = CLAIMS[id], decided(id)
+    inside, narrow = (claim.low + claim.high) / 2, (claim.high - claim.low) / 100
+    word = lambda centre, width: judge(made_up(claim, {next(iter(claim.arms)): [centre + width*d for d in draw.sample([-1, -0.5, 0, 0.5, 1], 5)]}, profile), id)[id].text
+    assert word(inside, narrow) == 'supported' and word(claim.low / 2, narrow) == word(claim.high * 1.5, narrow) == 'contradicted'
+    assert word(claim.low, 10*narrow).startswith('undecided')
+
+
+def by_hand(claim, values):
+    "The rule for two arms, from its description alone."
+    sign, m = (1 if MEASURES[claim.measure].lower_is_better else -1), MEASURES[claim.measure]
+    a, b = (sign * (np.log(v) if m.ratio else np.array(v)) for v in values.values())
+    delta, d = math.log(1 + claim.delta) if m.ratio else claim.delta, a - b
+    low, high = scipy.stats.t.interval(0.9 if claim.rule == 'same' else 0.95, len(d) - 1, d.mean(), scipy.stats.sem(d))
+    sums = [sum(c) for c in itertools.combinations([*a, *b], len(a))]
+    better, not_better = np.mean(np.array(sums) <= a.sum() + 1e-9) < 0.05 and d.mean() <= -delta, low > -delta
+    yes, no = dict(better=(better, not_better), not_better=(not_better, better), same=(-delta < low and high < delta, high < -delta or low > delta))[claim.rule]
+    lean = dict(better=d.mean() <= -delta, not_better=d.mean() > -delta, same=abs(d.mean()) < delta)[claim.rule]
+    return 'supported' if yes else 'contradicted' if no else f"undecided (leaning {'supported' if lean else 'contradicted'})"
+
+
+@pytest.mark.parametrize('id', ['A0', 'A3', 'B3', 'D3c', 'E3'])
+def test_verdicts_are_the_rule_worked_out_by_hand(id, draw):
+    claim = CLAIMS[id]
+    for _ in range(15):
+        values = {arm: spread(draw, 0.5*math.exp(draw.uniform(-1, 1)*2*claim.delta), share=claim.delta*draw.uniform(0.1, 1.5)) for arm in claim.arms}
+        assert judge(made_up(claim, values, decided(id)), id)[id].text == by_hand(claim, values), values
+
+
+@pytest.mark.parametrize('id', JUDGED)
+def test_fewer_than_five_seeds_never_decide_and_a_missing_arm_is_not_run(id, draw):
+    claim, arms = CLAIMS[id], list(CLAIMS[id].arms)
+    for n in range(1, MIN_SEEDS):
+        verdict = judge(made_up(claim, {arm: spread(draw, draw.choice([0.05, 0.9]), n, share=0.001) for arm in arms}, decided(id)), id)[id]
+        assert verdict.word == 'undecided' and verdict.leaning in ('supported', 'contradicted') and verdict.n_seeds == n
+    missing = draw.choice(arms)
+    assert judge(made_up(claim, {arm: [0.5]*5 for arm in arms if arm != missing}, decided(id)), id)[id].text == 'not run' == judge([], id)[id].text
+
+
+@pytest.mark.parametrize('id', TWO_ARMED)
+def test_a_diverged_run_is_counted_and_given_no_number(id, draw):
+    claim, n_failed = CLAIMS[id], draw.randint(1, 3)
+    records = made_up(claim, values_of(claim, draw, 1), decided(id))
+    whole = judge(records, id)[id]
+    for r in draw.sample(records[:5], n_failed):                # it stopped early: what it measured until then is no result
+        wild = record(r['config'], claim.measure, 0.001 if MEASURES[claim.measure].lower_is_better else 1.9)
+        wild['history'] = [h | dict(change=None, confidence=0, tenths={k: v + [None] for k, v in h.get('tenths', {}).items()}) for h in wild['history']]
+        r |= wild | dict(status='diverged', metrics={}, d_scores={})
+    verdict = judge(records, id)[id]
+    assert (verdict.n_failed, verdict.n_seeds, verdict.word) == (n_failed, 5 - n_failed, 'undecided')
+    assert verdict.effect == pytest.approx(whole.effect, rel=0.1)
+
+
+@pytest.mark.filterwarnings('ignore:Mean of empty slice')
+def test_holm_corrects_among_all_claims_that_have_a_p_value(draw):
+    runs = [c.record() for c in plan('cpu', device='cpu').values()]
+    verdicts = judge([record(c, 'fid', spread(draw, 5, 1, share=0.3)[0]) for c in runs])
+    p = {i: v.p for i, v in verdicts.items() if v.p is not None}
+    assert set(p) == {'A0', 'A3', 'A4', 'B4', 'C1', 'D1a', 'D2a'} and {i: v.p_holm for i, v in verdicts.items() if i in p} == pytest.approx(holm(p))
+    assert all(v.p_holm is None if i not in p else 1 >= v.p_holm >= v.p > 0 for i, v in verdicts.items())
+    fids = {c.run_id: fid for arm, of_seeds in dict(dcgan=[5, 6, 7, 8, 9], mlp=[8, 9, 10, 11, 12]).items()
+            for c, fid in ((arm_config(CLAIMS['A0'], arm, s, 'cpu', device='cpu'), v) for s, v in enumerate(of_seeds))}
+    records = [record(c, 'fid', fids.get(RunConfig.planned(**c).run_id, 7)) for c in runs]          # nothing else to be seen
+    alone, among = judge(records, 'A0')['A0'], judge(records)['A0']
+    assert alone.p == among.p == alone.p_holm < 0.05 and among.p_holm == pytest.approx(len(p)*alone.p)
+    assert (alone.text, among.text) == ('supported', 'undecided (leaning supported)')
+
+
+def test_full_runs_replace_those_on_a_cpu_once_there_are_two_seeds(draw):
+    claim = CLAIMS['A0']
+    cpu, smoke = (made_up(claim, values_of(claim, draw, 1), profile) for profile in ('cpu', 'smoke'))
+    against = values_of(claim, draw, -1)
+    for n, profile, text in ((1, 'cpu', 'supported'), (2, 'full', 'undecided (leaning contradicted)'), (5, 'full', 'contradicted')):
+        full = made_up(claim, {arm: v[:n] for arm, v in against.items()}, 'full', device='cuda')
+        verdict = judge(draw.sample(cpu + full + smoke, len(cpu + full + smoke)), 'A0')['A0']
+        assert (verdict.profile, verdict.text) == (profile, text)
+    assert judge(smoke, 'A0')['A0'].word == 'undecided', 'one seed, whatever is there'
+
+
+def test_a_feature_is_delivered_when_every_run_of_it_finished():
+    records = made_up(CLAIMS['C3'], {arm: [1.0] for arm in CLAIMS['C3'].arms})
+    assert judge(records, 'C3')['C3'].text == 'delivered' and judge(records[:1], 'C3')['C3'].text == 'not run'
+    records[0]['status'] = 'diverged'
+    assert judge(records, 'C3')['C3'].text == 'undecided' and judge(records, 'C3')['C3'].n_failed == 1
