@@ -177,7 +177,7 @@ def plot_effects(
     colors:dict,          # verdict → colour
 ):                        # the axes
     "Effects with intervals, one below the other."
-    _, ax = plt.subplots(figsize=(8, 0.9 + 0.34*len(table)), layout='constrained')
+    _, ax = plt.subplots(figsize=(9, 0.9 + 0.34*len(table)), layout='constrained')
     reach = 6
     for y, row in enumerate(table.itertuples()):
         color = colors.get(row.verdict.split(' ')[0], '0.5')
@@ -189,7 +189,8 @@ def plot_effects(
     ax.axvspan(-1, 1, color='0.92', zorder=0)
     ax.axvline(0, color='0.5', lw=1)
     ax.set(yticks=range(len(table)), yticklabels=table.claim, ylim=(len(table) - 0.5, -0.5), xlim=(-reach*1.03, reach*1.03),
-           xlabel='← favours the claim      effect / smallest interesting effect      speaks against it →')
+           xlabel='← favours the first arm    effect / smallest interesting one    speaks against it →')
+    ax.tick_params(axis='y', labelsize=8)
     ax.grid(axis='y', visible=False)
     sns.despine(ax=ax, left=True)
     return ax

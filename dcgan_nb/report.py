@@ -11,6 +11,7 @@ __all__ = ['COLORS', 'STUDY_ORDER', 'study_records', 'badge', 'effect_text', 'ex
 import math
 from html import escape
 from pathlib import Path
+from textwrap import shorten
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -207,11 +208,12 @@ def verdict_table(
     rows = []
     for v in verdicts.values():
         c, page = v.claim, links.format(v.claim.project.lower())
-        rows.append(f'<tr><td><a href="{page}#{c.id.lower()}">{c.id}</a></td><td class="words">{escape(c.quote)}</td>'
-                    f'<td class="words">{escape(c.tested)}</td><td>{escape(effect_text(v))}</td><td>{v.n_seeds or ""}</td>'
-                    f'<td>{v.profile or ""}</td><td>{badge(v.text)}</td>'
-                    f'<td>{f"<code>make study CLAIM={c.id}</code>" if c.arms else ""}</td></tr>')
-    head = ('claim', 'their statement', 'what we test', 'our effect [interval]', 'seeds', 'profile', 'verdict', 'run it again')
+        leaning = f'<br>leaning {v.leaning}' if v.leaning else ''
+        command = f'<br><code>make study CLAIM={c.id}</code>' if c.arms else ''
+        effect = f'{escape(effect_text(v)).replace(" [", "<br>[")}<br>{v.n_seeds} seeds, <code>{v.profile}</code>' if v.effect is not None else ''
+        rows.append(f'<tr><td><a href="{page}#{c.id.lower()}">{c.id}</a></td><td>{badge(v.word)}{leaning}</td>'
+                    f'<td class="words">{escape(c.quote)}</td><td class="words">{escape(c.tested)}{command}</td><td>{effect}</td></tr>')
+    head = 'claim', 'verdict', 'their statement', 'what we test, and how to run it again', 'our effect [interval]'
     return HTML('<table class="verdicts"><thead><tr>' + ''.join(f'<th>{h}</th>' for h in head) + '</tr></thead><tbody>'
                 + ''.join(rows) + '</tbody></table>')
 
@@ -223,7 +225,7 @@ def effects_frame(
     for v in verdicts.values():
         if v.effect is None or v.claim.rule not in ('better', 'not_better', 'same') or v.n_seeds < 2: continue
         delta = math.log(1 + v.claim.delta) if MEASURES[v.claim.measure].ratio else v.claim.delta
-        rows.append(dict(claim=f'{v.claim.id}: {v.claim.tested.rstrip(".")}'[:75], effect=v.effect/delta, low=v.low/delta,
+        rows.append(dict(claim=f'{v.claim.id}: {shorten(v.claim.tested, 64, placeholder=" …")}', effect=v.effect/delta, low=v.low/delta,
                          high=v.high/delta, verdict=v.text))
     return pd.DataFrame(rows, columns=['claim', 'effect', 'low', 'high', 'verdict'])
 

@@ -70,11 +70,13 @@ def test_every_claim_is_there_once_with_its_favourite_arm_first_and_its_grid_com
     grid = lambda id: {tuple(arm.values()) for arm in CLAIMS[id].arms.values()}
     assert grid('A1') == {(nz, k, lr, lr) for nz, k, lr in itertools.product((64, 128), (1, 2), (2e-4, 4e-4))}
     assert grid('A2') == set(itertools.product((64, 128, 256), (2, 3), (3e-4, 4e-4, 5e-4))) and len(grid('D2d')) == 12
+    for profile, batches in dict(smoke={8, 16, 32}, cpu={16, 32, 64}, full={64, 128, 256}).items():
+        assert {arm_config(CLAIMS['A2'], arm, 0, profile).batch_size for arm in CLAIMS['A2'].arms} == batches, 'smaller budgets, smaller batches'
 
 
 @pytest.mark.parametrize('claim', CLAIMS.values(), ids=CLAIMS)
 def test_a_claim_says_what_was_said_where_and_how_it_is_tested(claim):
-    assert len(claim.quote) > 10 and claim.source.startswith(f'project {claim.project}, ') and claim.tested.rstrip('.') + '.' == claim.tested and claim.project in PROJECTS
+    assert len(claim.quote) > 10 and claim.source.startswith(f'project {claim.project}, ') and claim.tested.rstrip('.') + '.' == claim.tested
     assert claim.rule in RULES and {claim.measure, *claim.also} <= set(MEASURES) and claim.delta > 0 and claim.measure not in claim.also
     assert all(isinstance(arm, str) and arm.strip() == arm != '' for arm in claim.arms)
     assert set(claim.budgets) | set(claim.batch_divisors) | set(claim.seeds) <= set(PROFILES)
@@ -145,7 +147,8 @@ def test_the_table_of_a_plan_counts_what_is_left_to_do(profile, which, draw):
     rest = plan_table(profile, which, done=records, timed=records, device='cpu')
     assert table.to_run.sum() == len(runs), 'what `plan` would run, each once'
     assert rest.to_run.sum() == len(runs) - len(done) and (rest.runs.values == table.runs.values).all()
-    if done: assert rest.minutes.sum() * 60 == pytest.approx(sum(training_flops(c) for k, c in runs.items() if k not in done) / 1e9, rel=0.01), 'at the speed of the records'
+    if which and done:     # all of these on a CPU
+        assert rest.minutes.sum() * 60 == pytest.approx(sum(training_flops(c) for k, c in runs.items() if k not in done) / 1e9, rel=0.01), 'at the speed of the records'
 
 
 # Which records belong to an arm
@@ -154,7 +157,7 @@ def test_two_runs_are_the_same_training_whatever_their_profile_recipe_device_and
     config = RunConfig.planned(profile='cpu', recipe='e', device='cpu', seed=draw.randint(0, 99)).record()
     other = config | dict(profile='full', recipe='standard', device='cuda') | {place: 'elsewhere' for place in PLACES}
     assert identity(config) == identity(other) and config_key(config) == config_key(dict(reversed(other.items())))
-    for key, value in dict(seed=100, epochs=99, g_width=7, beta1=0.1, d_dropout=0.9, loss='mse', sigmoid_scores=True, shuffle_buffer=9, n_eval=50, precision='amp').items():
+    for key, value in dict(seed=100, epochs=99, g_width=7, beta1=0.1, d_dropout=0.9, loss='mse', sigmoid_scores=True, shuffle_buffer=9, n_eval=50).items():
         assert config_key(config | {key: value}) != config_key(config), key
 
 
@@ -163,7 +166,8 @@ def test_records_of_before_a_parameter_was_added_still_count(id, draw):
     claim, profile = CLAIMS[id], decided(id)
     records = made_up(claim, {arm: [0.5]*5 for arm in claim.arms}, profile)
     for r in records:
-        r['config'] = {k: v for k, v in r['config'].items() if v != RunConfig.__dataclass_fields__[k].default or draw.random() < 0.5} | dict(profile='smoke', recipe='standard')
+        kept = {k: v for k, v in r['config'].items() if v != RunConfig.__dataclass_fields__[k].default or draw.random() < 0.5}
+        r['config'] = kept | dict(profile='smoke', recipe='standard')
     assert all(set(found) == set(range(5)) for found in arm_records(claim, records, profile).values()) and best_profile(claim, records) == profile
 
 
@@ -201,7 +205,8 @@ def test_the_named_arm_is_best_only_if_it_is(id, draw):
     lost = word({named: spread(draw, bad)} | {o: spread(draw, good) for o in others})
     assert lost.text == 'contradicted' and lost.probability == 0 and lost.effect == pytest.approx(math.log(2), abs=0.15) and lost.low > 0
     assert word({arm: spread(draw, 5, share=1) for arm in claim.arms}).text != 'supported', 'so wide a spread decides nothing'
-    if profile == 'full': assert judge(made_up(claim, {named: [good]*5} | {o: [bad]*5 for o in others}), id)[id].text == 'undecided (leaning supported)', 'two seeds on a CPU'
+    few = judge(made_up(claim, {named: [good]*5} | {o: [bad]*5 for o in others}), id)[id]
+    assert few.text == ('undecided (leaning supported)' if profile == 'full' else 'supported'), 'the grids have two seeds on a CPU'
 
 
 @pytest.mark.parametrize('id', [i for i in JUDGED if CLAIMS[i].rule == 'within'])

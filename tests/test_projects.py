@@ -55,14 +55,16 @@ def test_images_have_the_right_shape_and_range_and_gradients_reach_every_paramet
             assert p.grad is not None and p.grad.isfinite().all() and (p.grad.any() or id(p) in without_effect), name
 
 
-@pytest.mark.parametrize('arch, g_keras, d_keras', [     # as Keras counts: the running averages of batch norm as well
-    ('b_after', 856_705, 390_657), ('e_tf', 2_330_944, 212_865),
-    ('b_before', 100*12544 + 12544 + 4*12544 + 25*256*128 + 128 + 4*128 + 25*128*64 + 64 + 4*64 + 9*64*32 + 32 + 4*32 + 9*32 + 1,
+@pytest.mark.parametrize('arch, g_sizes, d_sizes, g_keras, d_keras', [     # as Keras counts: the running averages of batch norm as well
+    ('b_after', [7, 14, 28], [14, 7, 8, 4, 2], 856_705, 390_657), ('e_tf', [7, 14, 28], [14, 7], 2_330_944, 212_865),
+    ('b_before', [7, 14, 28], [14, 7, 4, 2], 100*12544 + 12544 + 4*12544 + 25*256*128 + 128 + 4*128 + 25*128*64 + 64 + 4*64 + 9*64*32 + 32 + 4*32 + 9*32 + 1,
      9*64 + 64 + 4*64 + 9*64*128 + 128 + 4*128 + 9*128*256 + 256 + 4*256 + 256*2*2 + 1)])
-def test_published_networks_have_their_published_numbers_of_parameters(arch, g_keras, d_keras):
-    for net, expected in zip(build_networks(arch, 100, 1, 28, 64, 64, seed=0), (g_keras, d_keras)):
-        norms = [m.num_features for m in net if isinstance(m, NORMS)]
-        assert count_parameters(net) + 2*sum(norms) == expected
+def test_published_networks_have_their_published_sizes_and_numbers_of_parameters(arch, g_sizes, d_sizes, g_keras, d_keras):
+    G, D = build_networks(arch, 100, 1, 28, 64, 64, seed=0)
+    for net, x, sizes, expected in ((G, torch.zeros(2, 100), g_sizes, g_keras), (D, torch.zeros(2, 1, 28, 28), d_sizes, d_keras)):
+        assert count_parameters(net) + 2*sum(m.num_features for m in net if isinstance(m, NORMS)) == expected
+        seen = [x.shape[-1] for x in itertools.accumulate(net, lambda x, m: m(x), initial=x) if x.ndim == 4]
+        assert [size for size, _ in itertools.groupby(seen)] == ([28] if net is D else []) + sizes
 
 
 @pytest.mark.parametrize('channels', [1, 3])
@@ -119,7 +121,9 @@ def test_slopes_and_dropout_arrive_and_zero_is_relu(arch):
     game = tiny(arch=arch, g_slope=0.17, d_slope=0.33, d_dropout=0.4)
     for net, slope in ((game.G, 0.17), (game.D, 0.33)):
         assert {m.negative_slope for m in net if isinstance(m, nn.LeakyReLU)} == {slope} and not any(isinstance(m, nn.ReLU) for m in net)
-    assert {m.p for m in game.D if isinstance(m, nn.Dropout)} == {0.4} and not any(isinstance(m, nn.Dropout) for m in game.G)
+    drops = [m.p for m in game.D if isinstance(m, nn.Dropout)]
+    assert drops == [0.4] * (1 if arch == 'b_before' else sum(isinstance(m, nn.LeakyReLU) for m in game.D)), 'after every activation; project B’s first D has one'
+    assert not any(isinstance(m, nn.Dropout) for m in game.G)
     game = tiny(arch=arch, g_slope=0.0, d_slope=0, d_dropout=0)
     assert all(any(isinstance(m, nn.ReLU) for m in net) and not any(isinstance(m, nn.LeakyReLU) for m in net) for net in (game.G, game.D))
     assert not any(m.p for m in game.D if isinstance(m, nn.Dropout))
