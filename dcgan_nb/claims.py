@@ -519,7 +519,8 @@ def judge(
     verdicts = {}
     for claim in claims:
         v = found[claim.id] | (dict(p_holm=corrected[claim.id]) if claim.id in corrected else {})
-        if claim.rule == 'feature' and v: word, leaning = ('delivered' if not v['n_failed'] else 'undecided'), ''
+        if claim.rule == 'feature' and (v or not claim.arms):
+            word, leaning = ('undecided' if v.get('n_failed') else 'delivered'), ''
         elif v.get('effect') is None: word, leaning = 'not run', ''
         else:
             word = _decide(claim, v) if v['n_seeds'] >= MIN_SEEDS else 'undecided'

@@ -23,7 +23,8 @@ from .optim import OPTIMIZERS, PRECISIONS
 from .registry import InputError, Registry, nearest
 
 # %% ../nbs/07_config.ipynb #1681cbd7
-_b = dict(train_on='train+test', sigmoid_scores=True, batch_size=256, g_lr=1e-4, d_lr=1e-4)
+_b = dict(train_on='train+test', sigmoid_scores=True, batch_size=256, g_lr=1e-4, d_lr=1e-4,
+          checkpoint_epochs=5)
 
 RECIPES = Registry('recipe',
     standard = {},
@@ -32,7 +33,8 @@ RECIPES = Registry('recipe',
     b_after = dict(_b, arch='b_after', epochs=100),
     c = dict(arch='c_64', batch_size=50),
     d = dict(dataset='mnist', batch_size=64),
-    e = dict(arch='e_tf', batch_size=32, epochs=50, g_lr=1e-4, d_lr=1e-4, beta1=0.9, shuffle_buffer=200),
+    e = dict(arch='e_tf', batch_size=32, epochs=50, g_lr=1e-4, d_lr=1e-4, beta1=0.9, shuffle_buffer=200,
+             checkpoint_epochs=15),
 )
 
 # %% ../nbs/07_config.ipynb #96d3d710
@@ -44,8 +46,8 @@ PROFILES = Registry('profile',
 )
 
 # %% ../nbs/07_config.ipynb #d9919f39
-def _number(kind, low, high, help, default=None):
-    return field(default=default, metadata=dict(kind=kind, low=low, high=high, help=help))
+def _number(kind, low, high, help, default=None, **metadata):
+    return field(default=default, metadata=dict(kind=kind, low=low, high=high, help=help, **metadata))
 
 def _name(known, help, default=None):
     return field(default=default, metadata=dict(kind=str, known=known, help=help))
@@ -99,6 +101,9 @@ class RunConfig:
     fid_infinity: bool = _switch('FID∞ as well')
     project_b_score: bool = _switch("project B's estimator as well")
     feature_weights: str = _place('file of weights for inception; None: fetched')
+    checkpoint_epochs: int = _number(int, 1, 10_000, 'epochs from one checkpoint to the next', 1, place=True)
+    checkpoint_minutes: float = _number(float, 0, 10_000, 'minutes after which an epoch ends with a checkpoint',
+                                        5, place=True)
     tracker: str = _place('who follows the run: none or wandb', 'none', known=TRACKERS)
     runs_dir: str = _place('where run folders are made; relative to the project', 'reports/runs')
     force: bool = _switch('train again even if the run is finished', place=True)

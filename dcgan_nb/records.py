@@ -134,7 +134,7 @@ def save_run(
         networks=dict(g_parameters=count_parameters(game.G), d_parameters=count_parameters(game.D)),
         data=dict(title=info.title, sha256=data.sha256, n_train=n_train, n_test=len(data.x_test),
                   found_in=data.where, note=info.note),
-        timings_s=timings, peak_memory_mb=memory or peak_memory_mb(), code=code_version(), environment=environment(),
+        resumed=game.resumed, timings_s=timings, peak_memory_mb=memory or peak_memory_mb(), code=code_version(), environment=environment(),
         written=datetime.now(timezone.utc).isoformat(timespec='seconds')))
     write_file(folder/'record.json', json.dumps(record, indent=1, allow_nan=False) + '\n')
     return record

@@ -51,6 +51,7 @@ class Game:
     z_fixed: Tensor                              # (N_FIXED, latent_dim), the noise we watch
     history: list[dict] = field(default_factory=list)     # an entry for each epoch
     samples: list[Tensor] = field(default_factory=list)   # G(z_fixed) after each epoch, on the CPU
+    resumed: list[int] = field(default_factory=list)      # epochs after which it was taken up again
 
     @property
     def diverged(self) -> bool:
