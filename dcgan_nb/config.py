@@ -18,7 +18,7 @@ import torch
 from .data import DATASETS, SPLITS, TEST_IMAGES, TRAIN_IMAGES, files_in
 from .features import EXTRACTORS
 from .losses import LOSSES
-from .models import ARCHITECTURES, DEFAULTS, INITS
+from .models import ARCHITECTURES, DEFAULTS, INITS, check_size
 from .optim import OPTIMIZERS, PRECISIONS
 from .registry import InputError, Registry, nearest
 
@@ -231,7 +231,6 @@ def _resolve(given:dict, here:bool=True) -> RunConfig:
 def _refuse_contradictions(values:dict) -> None:
     v, ds = values, DATASETS[values['dataset']]
     n = ds.n_train + (ds.n_test if v['train_on'] == 'train+test' else 0)
-    step = 2**ARCHITECTURES[v['arch']].halvings
     for name in 'beta1', 'beta2':
         if v['optimizer'] != 'adam' and v[name] is not None:
             raise InputError(f"{name}={v[name]} contradicts optimizer={v['optimizer']!r}, "
@@ -242,9 +241,7 @@ def _refuse_contradictions(values:dict) -> None:
     if v['channels'] == 2 or v['channels'] < ds.channels:
         raise InputError(f"channels={v['channels']}: images of {v['dataset']} are trained on with "
                          f"{' or '.join(str(c) for c in (1, 3) if c >= ds.channels)}.")
-    if v['image_size'] % step:
-        raise InputError(f"image_size={v['image_size']} is not a multiple of {step}, as arch={v['arch']!r} "
-                         f"needs. Nearest: {max(round(v['image_size'] / step), 1) * step}.")
+    check_size(v['arch'], v['image_size'])
     if v['batch_size'] > n:
         raise InputError(f"batch_size={v['batch_size']} is more than the {n} training images "
                          f"of {v['dataset']}: take at most {n}.")

@@ -6,8 +6,8 @@
 __all__ = ['DEFAULTS', 'ARCHITECTURES', 'INITS', 'dcgan_generator', 'dcgan_discriminator', 'mlp_generator', 'mlp_discriminator',
            'b_before_generator', 'b_before_discriminator', 'b_after_generator', 'b_after_discriminator',
            'c_64_generator', 'c_64_discriminator', 'dcgan_deep_generator', 'dcgan_deep_discriminator', 'e_tf_generator',
-           'e_tf_discriminator', 'Architecture', 'count_parameters', 'init_weights', 'build_networks', 'generate',
-           'generator_bytes', 'save_generator', 'load_generator']
+           'e_tf_discriminator', 'Architecture', 'count_parameters', 'init_weights', 'check_size', 'build_networks',
+           'generate', 'generator_bytes', 'save_generator', 'load_generator']
 
 # %% ../nbs/02_models.ipynb #0c0a7597
 import json
@@ -185,18 +185,19 @@ class Architecture:
     "A pair of functions that build networks, and where they depart from `DEFAULTS`."
     generator: Callable      # (latent_dim, width, channels, size, slope) → module, z → images in [−1, 1]
     discriminator: Callable  # (width, channels, size, slope, dropout) → module, images → logits (n,)
-    halvings: int = 2        # the image's size must be a multiple of 2 to this power
+    halvings: int = 2        # the image's size must be a multiple of 2 to this power …
+    smallest: int = 4        # … and at least this
     departures: dict = field(default_factory=dict)
 
 ARCHITECTURES = Registry('arch',
     dcgan = Architecture(dcgan_generator, dcgan_discriminator),
     dcgan_deep = Architecture(dcgan_deep_generator, dcgan_deep_discriminator),
     mlp = Architecture(mlp_generator, mlp_discriminator),
-    b_before = Architecture(b_before_generator, b_before_discriminator, departures=dict(
+    b_before = Architecture(b_before_generator, b_before_discriminator, smallest=12, departures=dict(
         g_slope=0.3, d_dropout=0.3, g_init='glorot', d_init='glorot')),
     b_after = Architecture(b_after_generator, b_after_discriminator, departures=dict(
         d_dropout=0.25, g_init='glorot', d_init='he')),
-    c_64 = Architecture(c_64_generator, c_64_discriminator, halvings=4, departures=dict(image_size=64)),
+    c_64 = Architecture(c_64_generator, c_64_discriminator, halvings=4, smallest=16, departures=dict(image_size=64)),
     e_tf = Architecture(e_tf_generator, e_tf_discriminator, departures=dict(
         g_slope=0.3, d_slope=0.3, d_dropout=0.3, g_init='glorot', d_init='glorot')),
 )
@@ -229,6 +230,17 @@ def init_weights(
         if getattr(m, 'bias', None) is not None: nn.init.zeros_(m.bias)
 
 # %% ../nbs/02_models.ipynb #790ef39b
+def check_size(
+    arch:str,       # a name in `ARCHITECTURES`
+    size:int,       # height and width of the images
+) -> None:
+    "Raise an `InputError` if an architecture cannot take images of a size."
+    make = ARCHITECTURES[arch]
+    step = 2**make.halvings
+    if size % step or size < make.smallest:
+        raise InputError(f"image_size={size} is not a multiple of {step} from {make.smallest} on, as arch={arch!r} needs. "
+                         f"Nearest: {max(round(size / step) * step, make.smallest)}.")
+
 def build_networks(
     arch:str,          # a name in `ARCHITECTURES`
     latent_dim:int,    # size of the noise
@@ -241,9 +253,7 @@ def build_networks(
 ) -> tuple[nn.Module, nn.Module]:  # G and D on the CPU; `G.spec` says how to build G again
     "A generator and a discriminator with initial weights that depend on the seed alone."
     make = ARCHITECTURES[arch]
-    if size % (step := 2**make.halvings):
-        raise InputError(f"image_size={size} is not a multiple of {step}: {arch} halves the images "
-                         f"{make.halvings} times. Nearest: {max(round(size/step), 1)*step}.")
+    check_size(arch, size)
     o = {k: options.get(k, make.departures.get(k, v)) for k, v in DEFAULTS.items()}
     with torch.random.fork_rng(devices=[]):   # layers draw default weights: the global numbers must not move
         G = make.generator(latent_dim, g_width, channels, size, slope=o['g_slope'])

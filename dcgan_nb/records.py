@@ -34,6 +34,8 @@ from .train import Game
 # %% ../nbs/09_records.ipynb #785a3b8c
 def code_version() -> dict:
     "The commit of the code and whether the working tree differed from it; None where there is no git."
+    if (bundled := project_root()/'COMMIT').is_file():     # code that came in an archive
+        return dict(commit=bundled.read_text().strip(), dirty=False)
     def git(*args):
         try: out = subprocess.run(['git', *args], cwd=project_root(), capture_output=True, text=True,
                                   timeout=10)

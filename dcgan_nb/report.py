@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'STUDY_ORDER', 'study_records', 'badge', 'effect_text', 'explain', 'recipe_table', 'seeds_table', 'floor_of',
-           'plot_claim', 'show_claim', 'verdict_rows', 'verdict_table', 'effects_frame', 'leaderboard',
+           'plot_claim', 'Text', 'Html', 'claim_page', 'verdict_rows', 'verdict_table', 'effects_frame', 'leaderboard',
            'grid_search_result', 'loss_history', 'print_plan', 'runs_to_do', 'publish']
 
 # %% ../nbs/15_report.ipynb #a6168cf5
@@ -16,7 +16,6 @@ from textwrap import shorten
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import HTML, Markdown, display
 
 from .claims import (CLAIMS, MEASURES, Claim, Verdict, arm_config, arm_records, arm_values, best_profile,
                              chosen_claims, config_key, n_seeds, plan, plan_table)
@@ -75,6 +74,7 @@ def explain(
     failed = f' {v.n_failed} of {v.n_runs} runs diverged (95 % interval of the rate: {100*low:.0f} … {100*high:.0f} %).'
     if c.rule == 'feature' and not c.arms: return 'A feature, not a hypothesis: its tests are run by `make test`.'
     if c.rule == 'feature': return f'{v.n_runs - v.n_failed} of {v.n_runs} runs finished, profile `{v.profile}`.' if v.n_runs else ''
+    if v.effect is None: return f'Not every arm has a run that got so far within its budget ({basis}).{failed}'
     arms = list(c.arms)
     level = 90 if c.rule == 'same' else 95
     interval = f'{m.title}: {effect_text(v)}, {level} % interval in brackets'
@@ -158,38 +158,48 @@ def plot_claim(
     return fig
 
 # %% ../nbs/15_report.ipynb #9823f9ba
-def show_claim(
+class Text(str):
+    "Markdown that a notebook renders."
+    def _repr_markdown_(self): return str(self)
+
+class Html(str):
+    "HTML that a notebook renders."
+    def _repr_html_(self): return str(self)
+
+def _arms_and_seeds(claim:Claim, v:Verdict, records:list[dict]):
+    "What was run, seed by seed: text, table, figures, one after the other."
+    arms = arm_records(claim, records, v.profile)
+    first = {arm: by_seed[min(by_seed)] for arm, by_seed in arms.items() if by_seed}
+    example = next(iter(first.values()))
+    yield Text(f'**Arms**, on {example["data"]["title"]}, {example["data"]["n_train"]:,} training images, '
+               f'{sum(h["n_images"] for h in example["history"]):,} seen (profile `{v.profile}`): '
+               + '; '.join(f'*{arm}* ({_arms_text(given)})' for arm, given in claim.arms.items()) + '.')
+    if claim.rule != 'feature':
+        yield seeds_table(claim, arms)
+        floor = floor_of(claim, arms)
+        if floor is not None: yield Text(f'Real images in the generated ones’ place: {_number(floor)} (the floor).')
+        if fig := plot_claim(claim, arms):
+            yield fig
+            plt.close(fig)
+            yield Text('*Points are seeds, joined across arms; diamonds are means with 95 % intervals.*')
+    if all((Path(r['folder'])/'samples.png').is_file() for r in first.values()):
+        yield (fig := show_rows(first))
+        plt.close(fig)
+        yield Text('*The first 16 samples of the first seed of each arm, from the same noise, none selected.*')
+
+def claim_page(
     id:str,                           # of the claim
     records:list[dict],
     verdicts:dict[str, Verdict],      # of `judge`, for all claims
-) -> None:
+):                                    # parts to be displayed, one after the other
     "Everything about one claim."
     claim, v = CLAIMS[id], verdicts[id]
     note = f'\n\n{claim.note}' if claim.note else ''
-    display(Markdown(f'> {claim.quote}\n>\n> — {claim.source}\n\n**Tested:** {claim.tested}{note}'))
-    if v.profile:
-        arms = arm_records(claim, records, v.profile)
-        example = next(iter(next(iter(arms.values())).values()))
-        display(Markdown(f'**Arms**, on {example["data"]["title"]}, {example["data"]["n_train"]:,} training images, '
-                         f'{sum(h["n_images"] for h in example["history"]):,} seen (profile `{v.profile}`): '
-                         + '; '.join(f'*{arm}* ({_arms_text(given)})' for arm, given in claim.arms.items()) + '.'))
-        if claim.rule != 'feature':
-            display(seeds_table(claim, arms))
-            floor = floor_of(claim, arms)
-            if floor is not None: display(Markdown(f'Real images in the generated ones’ place: {_number(floor)} (the floor).'))
-            if fig := plot_claim(claim, arms):
-                display(fig)
-                plt.close(fig)
-                display(Markdown('*Points are seeds, joined across arms; diamonds are means with 95 % intervals.*'))
-        first = {arm: by_seed[min(by_seed)] for arm, by_seed in arms.items() if by_seed}
-        if all((Path(r['folder'])/'samples.png').is_file() for r in first.values()):
-            fig = show_rows(first)
-            display(fig)
-            plt.close(fig)
-            display(Markdown('*The first 16 samples of the first seed of each arm, from the same noise, none selected.*'))
-    display(HTML(f'<div class="verdict-box {v.word.split(" ")[0]}">Verdict: {badge(v.text)}</div>'))
-    command = f'`make study CLAIM={claim.id} PROFILE={v.profile or "full"}`'
-    display(Markdown(explain(v) + (f' Run it again: {command}.' if claim.arms else '')))
+    yield Text(f'> {claim.quote}\n>\n> — {claim.source}\n\n**Tested:** {claim.tested}{note}')
+    if v.profile: yield from _arms_and_seeds(claim, v, records)
+    yield Html(f'<div class="verdict-box {v.word.split(" ")[0]}">Verdict: {badge(v.text)}</div>')
+    command = f' Run it again: `make study CLAIM={claim.id} PROFILE={v.profile or "full"}`.' if claim.arms else ''
+    yield Text(explain(v) + command)
 
 # %% ../nbs/15_report.ipynb #2c213e02
 def verdict_rows(
@@ -204,7 +214,7 @@ def verdict_rows(
 def verdict_table(
     verdicts:dict[str, Verdict],
     links:str='project_{}.html',    # from a project's letter, in lower case, to its page
-) -> HTML:
+) -> Html:
     "The verdicts, coloured and linked."
     rows = []
     for v in verdicts.values():
@@ -215,7 +225,7 @@ def verdict_table(
         rows.append(f'<tr><td><a href="{page}#{c.id.lower()}">{c.id}</a></td><td>{badge(v.word)}{leaning}</td>'
                     f'<td class="words">{escape(c.quote)}</td><td class="words">{escape(c.tested)}{command}</td><td>{effect}</td></tr>')
     head = 'claim', 'verdict', 'their statement', 'what we test, and how to run it again', 'our effect [interval]'
-    return HTML('<table class="verdicts"><thead><tr>' + ''.join(f'<th>{h}</th>' for h in head) + '</tr></thead><tbody>'
+    return Html('<table class="verdicts"><thead><tr>' + ''.join(f'<th>{h}</th>' for h in head) + '</tr></thead><tbody>'
                 + ''.join(rows) + '</tbody></table>')
 
 def effects_frame(

@@ -23,6 +23,7 @@ from .data import batches
 from .losses import LOSSES
 from .models import DEFAULTS, build_networks, generate
 from .optim import OPTIMIZERS, autocast, grad_scaler
+from .registry import InputError
 
 # %% ../nbs/08_train.ipynb #2589ac61
 def random_stream(
@@ -183,6 +184,10 @@ def train(
     report:Callable[[Game], None]|None=print_epoch,   # called after every epoch; None: silence
 ) -> Game:                                            # the same game, played
     "Play until all epochs are done or a loss is no longer a number."
+    c, (channels, size) = game.config, x_train.shape[1:3]
+    if (channels, size) != (c.channels, c.image_size):
+        raise InputError(f"x_train has {channels} channels and {size} pixels, the networks are for {c.channels} and "
+                         f"{c.image_size}: use training_images(data, size={c.image_size}, channels={c.channels}).")
     while len(game.history) < game.config.epochs and not game.diverged:
         game.history.append(train_epoch(game, x_train))
         game.samples.append(generate(game.G, game.z_fixed).cpu())

@@ -28,7 +28,8 @@ def record(config, measure='fid', value=None, **more):
     if value is None: pass
     elif name in ('g_grad', 'unrest'): parts['history'] = [dict(tenths=dict(g_grad=[value, None, value], g_loss=[2 + value, 2 - value]))]
     elif name == 'change': parts['history'] = [dict(change=c) for c in (None, 999, value / 2, 1.5*value)]     # the mean of the second half
-    elif name == 'first_sure': parts['history'] = [dict(n_images=value*30_000, confidence=c) for c in (0.5, 0.95, 0.97)]
+    elif name == 'first_sure':     # sure of noise first, which is all one digit to the classifier
+        parts['history'] = [dict(n_images=value*30_000, confidence=c, n_classes=k) for c, k in ((1.0, 1), (0.95, 9), (0.97, 10))]
     elif name == 'overfitting': parts['d_scores'] = dict(train=3, test=3 - 2*value, fake=1)
     elif name == 'updates': parts['history'] = [dict(n_images=value * config['batch_size'] * config['d_steps'])]
     elif name == 'seconds': parts['timings_s'] = dict(train=value)
@@ -91,6 +92,7 @@ def test_a_claim_says_what_was_said_where_and_how_it_is_tested(claim):
 @pytest.mark.parametrize('name', MEASURES)
 def test_a_measure_reads_its_number_and_refuses_what_is_none(name, draw):
     config, value = RunConfig.planned(profile='smoke', device='cpu', d_steps=draw.randint(1, 3)).record(), draw.uniform(0.01, 0.9)
+    if name == 'updates': value = draw.randint(1, 500)
     assert measured(name, record(config, name, value)) == pytest.approx(value)
     assert all(measured(name, r) is None for r in (record(config, name, math.nan), record(config, name, math.inf), record(config), {}, dict(config={})))
     if MEASURES[name].ratio: assert measured(name, record(config, name, 0.0)) is None, 'a ratio needs positive numbers'
@@ -102,7 +104,7 @@ def test_measuring_never_fails_on_records_that_lack_something(draw):
         if isinstance(x, dict): return {k: gnaw(v) for k, v in x.items() if draw.random() > 0.15}
         if isinstance(x, list): return [gnaw(v) for v in x if draw.random() > 0.15]
         return None if draw.random() < 0.1 else x
-    epochs = [dict(n_images=9000, confidence=0.31*i, change=5.0 if i else None, tenths=dict(g_loss=[1.0, 2.0], g_grad=[0.1, 0.2])) for i in range(4)]
+    epochs = [dict(n_images=9000, confidence=0.31*i, n_classes=10, change=5.0 if i else None, tenths=dict(g_loss=[1.0, 2.0], g_grad=[0.1, 0.2])) for i in range(4)]
     whole = dict(config=dict(batch_size=32, d_steps=1), history=epochs, timings_s=dict(train=9.0), d_scores=dict(train=2.0, test=1.0, fake=0.0),
                  peak_memory_mb=dict(cuda=None, process=500), metrics={f'{k}_clf_10k': dict(value=1.0) for k in ('fid', 'kid', 'is', 'isb', 'precision', 'recall')})
     assert all(measured(name, whole) is not None for name in MEASURES)
