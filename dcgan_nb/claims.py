@@ -525,12 +525,14 @@ def _evidence(claim:Claim, records:list[dict]) -> dict:
 
 def judge(
     records:list[dict],        # of all profiles
-    which:str='',              # see `chosen_claims`; the correction is for these
+    which:str='',              # see `chosen_claims`; the correction is for these, project by project
 ) -> dict[str, Verdict]:       # claim's id → verdict
     "The verdict on every claim."
     claims = chosen_claims(which)
     found = {c.id: _evidence(c, records) for c in claims}
-    corrected = holm({k: v['p'] for k, v in found.items() if v.get('p') is not None})
+    corrected = {}
+    for letter in PROJECTS:
+        corrected |= holm({k: v['p'] for k, v in found.items() if k[0] == letter and v.get('p') is not None})
     verdicts = {}
     for claim in claims:
         v = found[claim.id] | (dict(p_holm=corrected[claim.id]) if claim.id in corrected else {})

@@ -84,7 +84,7 @@ def explain(
     if c.rule == 'best':
         return (f'“{arms[0]}” is the best of {len(arms)} in {100*v.probability:.0f} % of the resamples; against the '
                 f'best arm its {interval}. Smallest interesting effect: {delta}. {basis}.{failed}')
-    p = '' if v.p is None else f' $p = {v.p:.2g}$, after Holm’s correction {v.p_holm:.2g}.'
+    p = '' if v.p is None else f' $p = {v.p:.2g}$, after Holm’s correction over the project’s tests {v.p_holm:.2g}.'
     return (f'“{arms[0]}” against “{arms[1]}”, {interval}. Smallest interesting effect: {delta}.{p} '
             f'{basis}.{failed}')
 
