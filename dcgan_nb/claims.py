@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MEASURES', 'RULES', 'SEEDS', 'SMOKE', 'CLAIMS', 'PROJECTS', 'MIN_SEEDS', 'Measure', 'measured', 'Claim', 'arm_config',
            'chosen_claims', 'asked_claims', 'n_seeds', 'plan', 'training_flops', 'seconds_expected', 'plan_table',
-           'config_key', 'arm_records', 'best_profile', 'Verdict', 'arm_values', 'judge']
+           'config_key', 'arm_records', 'best_profile', 'Verdict', 'arm_values', 'collapsed', 'judge']
 
 # %% ../nbs/12_claims.ipynb #01ff3fe4
 import json
@@ -434,6 +434,7 @@ class Verdict:
     probability: float|None = None   # that the named arm is best
     n_runs: int = 0              # of all arms
     n_failed: int = 0            # of these, how many diverged
+    n_collapsed: int = 0         # of these, how many finished with hardly any variety
 
     @property
     def text(self) -> str: return self.word + (f' (leaning {self.leaning})' if self.leaning else '')
@@ -509,6 +510,13 @@ def _lean(claim:Claim, v:dict) -> str:
 # %% ../nbs/12_claims.ipynb #8c8bfa60
 MIN_SEEDS = 5    # fewer never decide
 
+def collapsed(
+    record:dict,
+) -> bool:
+    "Did the run finish with images that cover less than a tenth of the real ones?"
+    coverage = next((m['value'] for k, m in record['metrics'].items() if k.startswith('coverage_')), 1.0)
+    return record['status'] == 'finished' and coverage < 0.1
+
 def _evidence(claim:Claim, records:list[dict]) -> dict:
     "The numbers of one claim, before any correction."
     profile = best_profile(claim, records)
@@ -516,6 +524,7 @@ def _evidence(claim:Claim, records:list[dict]) -> dict:
     arms = arm_records(claim, records, profile)
     runs = [r for by_seed in arms.values() for r in by_seed.values()]
     found = dict(profile=profile, n_runs=len(runs), n_failed=sum(r['status'] != 'finished' for r in runs),
+                 n_collapsed=sum(map(collapsed, runs)),
                  n_seeds=min(map(len, arms.values())))
     if claim.rule == 'feature': return found
     values = arm_values(claim, arms)

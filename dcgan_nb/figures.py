@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 # %% ../nbs/10_figures.ipynb #3923ad96
@@ -85,10 +85,9 @@ def show_samples(
 
 # %% ../nbs/10_figures.ipynb #d54f61ab
 def _plain_log(axis) -> None:
-    "Labels 1, 2, 5, 10 … on a logarithmic axis, three or more of them."
+    "Labels 1, 2, 5, 10 … on a logarithmic axis, or evenly spaced ones if it spans little."
     low, high = sorted(axis.get_view_interval())
-    subs = (1, 2, 5) if high > 4*low else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9) if high > 1.5*low else np.arange(1, 10, 0.2)
-    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 8*low else MaxNLocator(4))
     axis.set_major_formatter('{x:g}')
     axis.set_minor_locator(NullLocator())
 

@@ -1,16 +1,21 @@
 "The book: built by the real workflow from smoke runs, then opened page by page in a real browser. DCGAN_NB_BOOK names a built book to check instead."
 import functools
+import html
 import http.server
 import os
 import re
 import shutil
 import threading
 import urllib.parse
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+from dcgan_nb.claims import CLAIMS, judge
+from dcgan_nb.report import study_records
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))), None)
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
@@ -37,7 +42,7 @@ def pages(book):
 
 def test_all_pages_are_there(book, pages):
     names = {p.relative_to(book).with_suffix('').as_posix() for p in pages}
-    assert {'index', 'losses', 'calibration'} | {p.stem for p in ROOT.glob('nbs/[0-9][0-9]_*.ipynb')} <= names
+    assert {p.stem for folder in ('nbs/[0-9][0-9]_*', 'nbs/chapters/*', 'nbs/index') for p in ROOT.glob(f'{folder}.ipynb')} <= names
     assert sum(name.startswith('runs/') for name in names) >= 3
 
 
@@ -55,6 +60,18 @@ def test_pages_show_outputs_and_figures(book):
     losses = (book/'losses.html').read_text()
     for label in ('bce', 'mse', 'hinge', 'real (floor)'): assert f'<th>{label}</th>' in losses
     assert re.search(r'<th>fid_clf_\w+ ↓</th>', losses)
+
+
+def test_the_verdicts_have_a_row_for_each_claim_with_its_command_and_its_evidence(book):
+    text = (book/'verdicts.html').read_text()
+    for claim in CLAIMS.values():
+        assert f'href="project_{claim.project.lower()}.html#{claim.id.lower()}"' in text
+        assert not claim.arms or f'make study CLAIM={claim.id}<' in text
+        page = (book/f'project_{claim.project.lower()}.html').read_text()
+        assert claim.tested in html.unescape(page)
+    verdicts = judge(study_records('no/such/folder'))
+    for word, n in Counter(v.word for v in verdicts.values()).items():
+        if word != 'not run': assert text.count(f'<span class="verdict {word}">') >= n, 'published records are judged on the page'
 
 
 class Links(HTMLParser):
