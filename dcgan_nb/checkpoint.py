@@ -4,13 +4,19 @@
 
 # %% auto #0
 __all__ = ['NEWEST', 'PREVIOUS', 'game_state', 'restore', 'save_checkpoint', 'read_checkpoint', 'resume', 'remove_checkpoints',
-           'Checkpoints']
+           'Checkpoints', 'hold_run']
 
 # %% ../nbs/13_checkpoint.ipynb #952b5bcf
 import hashlib
 import io
+import os
+import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+try: import fcntl
+except ImportError: fcntl = None      # Windows: no lock
 
 import torch
 
@@ -97,3 +103,24 @@ class Checkpoints:
         if len(game.history) % self.epochs and time.monotonic() - self.last < self.seconds: return
         save_checkpoint(game, self.folder)
         self.last = time.monotonic()
+
+# %% ../nbs/13_checkpoint.ipynb #0e53c48a
+_held = {}     # folder → its lock file, open as long as this process lives
+
+def hold_run(
+    folder:Path,                                 # the run's; made if it is not there
+    report:Callable[[str], None]=print,          # told whom one waits for
+) -> None:
+    "Wait until no other process works on a run, then keep others out until this process ends."
+    if fcntl is None or (folder := Path(folder).resolve()) in _held: return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = open(folder/'.lock', 'a+')
+    try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        report(f"{lock.read() or 'another process'} is at work on this run: waiting until it ends.")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.truncate(0)
+    lock.write(f'process {os.getpid()} on {platform.node()}')
+    lock.flush()
+    _held[folder] = lock

@@ -53,3 +53,18 @@ def test_a_killed_run_ends_with_the_same_weights_as_one_that_was_not(tmp_path, w
     assert process.returncode == 0 and 'Resumed after epoch' in said
     digest = lambda folder: hashlib.sha256((folder/'generator').read_bytes()).hexdigest()
     assert digest(whole) == digest(killed)
+
+
+HOLD = "import sys; from pathlib import Path; from dcgan_nb.checkpoint import hold_run; hold_run(Path(sys.argv[1]), lambda s: print(s, flush=True)); print('held', flush=True); sys.stdin.read()"
+
+
+def test_a_second_process_waits_for_the_first_and_a_crashed_one_leaves_no_lock(tmp_path):
+    def hold(): return subprocess.Popen([sys.executable, '-c', HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    first = hold()
+    assert first.stdout.readline() == 'held\n'
+    second = hold()
+    assert second.stdout.readline().startswith(f'process {first.pid} on ')
+    first.kill()
+    assert second.stdout.readline() == 'held\n'
+    first.communicate(), second.communicate()
+    assert second.returncode == 0
