@@ -108,13 +108,13 @@ class Checkpoints:
 _held = {}     # folder → its lock file, open as long as this process lives
 
 def hold_run(
-    folder:Path,                                 # the run's; made if it is not there
+    folder:Path,                                 # the run's; the lock is beside it: .<run_id>.lock
     report:Callable[[str], None]=print,          # told whom one waits for
 ) -> None:
     "Wait until no other process works on a run, then keep others out until this process ends."
     if fcntl is None or (folder := Path(folder).resolve()) in _held: return
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = open(folder/'.lock', 'a+')
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = open(folder.with_name(f'.{folder.name}.lock'), 'a+')
     try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)

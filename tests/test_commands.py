@@ -22,13 +22,13 @@ def hinge(run, tmp_path_factory):
     runs_dir = tmp_path_factory.mktemp('runs')
     done = run('papermill', 'nbs/train.ipynb', '-p', 'loss', 'hinge', *SMOKE, '-p', 'runs_dir', runs_dir)
     assert done.returncode == 0, done.stderr
-    folder, = runs_dir.iterdir()
+    folder, = (p for p in runs_dir.iterdir() if p.is_dir())
     return dict(notebook=json.loads(done.stdout), folder=folder, runs_dir=runs_dir)
 
 
 def test_a_run_leaves_its_folder(hinge):
     folder, record = hinge['folder'], read_record(hinge['folder'])
-    assert sorted(p.name for p in folder.iterdir()) == ['generator.safetensors', 'record.json', 'samples.png', 'samples_by_epoch.png']
+    assert sorted(p.name for p in folder.iterdir()) == ['animation.gif', 'generator.safetensors', 'record.json', 'samples.png', 'samples_by_epoch.png']
     assert record['run_id'] == folder.name and record['status'] == 'finished'
     assert record['config']['loss'] == 'hinge' and record['config']['dataset'] == 'fashion_mnist_sample'
     assert all(v is not None for v in record['config'].values()), 'the record holds resolved values only'
