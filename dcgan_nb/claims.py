@@ -434,7 +434,7 @@ class Verdict:
     probability: float|None = None   # that the named arm is best
     n_runs: int = 0              # of all arms
     n_failed: int = 0            # of these, how many diverged
-    n_collapsed: int = 0         # of these, how many finished with hardly any variety
+    n_collapsed: int = 0         # of these, how many finished with one or two classes
 
     @property
     def text(self) -> str: return self.word + (f' (leaning {self.leaning})' if self.leaning else '')
@@ -513,9 +513,9 @@ MIN_SEEDS = 5    # fewer never decide
 def collapsed(
     record:dict,
 ) -> bool:
-    "Did the run finish with images that cover less than a tenth of the real ones?"
-    coverage = next((m['value'] for k, m in record['metrics'].items() if k.startswith('coverage_')), 1.0)
-    return record['status'] == 'finished' and coverage < 0.1
+    "Did the run finish with 64 images in which the classifier sees at most two classes?"
+    last = record['history'][-1] if record['history'] else {}
+    return record['status'] == 'finished' and last.get('n_classes', 10) <= 2
 
 def _evidence(claim:Claim, records:list[dict]) -> dict:
     "The numbers of one claim, before any correction."
