@@ -383,7 +383,8 @@ def publish(
         if config_key(r['config']) not in wanted: continue
         folder = project_root()/records_dir/r['run_id']
         folder.mkdir(parents=True, exist_ok=True)
-        for name in 'samples.png', 'samples_by_epoch.png', 'record.json':
+        pictures = ['samples.png'] + ['samples_by_epoch.png'] * (r['config']['seed'] == 0)     # small: the first seed shows the epochs
+        for name in (*pictures, 'record.json'):
             write_file(folder/name, (r['folder']/name).read_bytes())
         done.append(r['run_id'])
     print(f'{len(done)} records in {records_dir}')
