@@ -503,7 +503,7 @@ def _lean(claim:Claim, v:dict) -> str:
     if claim.rule == 'better': yes = v['effect'] <= -delta
     elif claim.rule == 'not_better': yes = v['effect'] > -delta
     elif claim.rule == 'same': yes = abs(v['effect']) < delta
-    elif claim.rule == 'best': yes = v['effect'] < delta
+    elif claim.rule == 'best': yes = v['probability'] >= 0.5
     else: yes = claim.low <= v['effect'] <= claim.high
     return 'supported' if yes else 'contradicted'
 

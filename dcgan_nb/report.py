@@ -42,7 +42,8 @@ def badge(
     return f'<span class="verdict {verdict.split(" ")[0]}">{escape(verdict)}</span>'
 
 def _number(x:float) -> str:
-    return '∞' if x == math.inf else '−∞' if x == -math.inf else f'{x:.3g}'.replace('-', '−')
+    if abs(x) == math.inf: return '∞' if x > 0 else '−∞'
+    return f'{x:.{5 if 0.99 < x < 1.01 else 3}g}'.replace('-', '−')      # project B's values are all close to 1
 
 def _percent(log_ratio:float) -> str:
     "A ratio of a to b as a change from b: −20 % or, if it is large, × 3.1."
@@ -263,14 +264,15 @@ def leaderboard(
     for r in records:
         key = next((k for k in r['metrics'] if k.startswith('fid_')), None)
         config = {k: v for k, v in departures(r['config']).items() if k not in ('seed', 'project_b_score', 'device')}
-        name = ' '.join(str(v) if k in ('profile', 'recipe') else f'{k}={v}' for k, v in config.items() if k not in ('dataset', 'n_eval'))
+        given = ''.join(f', {k} {v}' for k, v in config.items() if k not in ('dataset', 'n_eval', 'profile', 'recipe'))
+        name = f"{config.get('recipe', 'standard')}{given} ({config['profile']})"
         protocol = f"{r['data']['title']}, {key}" if key else None
         groups.setdefault((protocol, name), []).append(r)
     tables = {}
     for (protocol, name), runs in groups.items():
         scored = [r for r in runs if r['metrics']]
         if not scored: continue
-        row = dict(configuration=name, runs=len(runs), diverged=sum(r['status'] != 'finished' for r in runs))
+        row = dict(configuration=name, runs=str(len(runs)), diverged=str(sum(r['status'] != 'finished' for r in runs)))
         for key in ('fid', 'is', 'precision', 'recall', 'coverage'):
             x = [v['value'] for r in scored for k, v in r['metrics'].items() if k.split('_')[0] == key]
             spread = f' ± {np.std(x, ddof=1):.2g}' if len(x) > 1 else ''
