@@ -10,6 +10,8 @@ import pytest
 
 RUN = '''
 import sys
+from pathlib import Path
+
 from dcgan_nb.checkpoint import Checkpoints, resume
 from dcgan_nb.config import RunConfig
 from dcgan_nb.data import load_data
