@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MEASURES', 'RULES', 'SEEDS', 'SMOKE', 'CLAIMS', 'PROJECTS', 'MIN_SEEDS', 'Measure', 'measured', 'Claim', 'arm_config',
            'chosen_claims', 'asked_claims', 'n_seeds', 'plan', 'training_flops', 'seconds_expected', 'plan_table',
-           'config_key', 'arm_records', 'best_profile', 'Verdict', 'arm_values', 'collapsed', 'judge']
+           'config_key', 'arm_records', 'best_profile', 'Verdict', 'arm_values', 'scaled_delta', 'collapsed', 'judge']
 
 # %% ../nbs/12_claims.ipynb #01ff3fe4
 import json
@@ -129,6 +129,11 @@ class Claim:
 
     @property
     def project(self) -> str: return self.id[0]
+
+    @property
+    def timed(self) -> bool:
+        "Is time or memory the question, so that its runs need the machine to themselves?"
+        return self.measure in ('seconds', 'memory')
 
 SEEDS = dict(smoke=1, cpu=5, full=5)
 SMOKE = dict(g_width=4, d_width=4, epochs=2)    # the budget of every claim in that profile: seconds
@@ -430,7 +435,7 @@ class Verdict:
     low: float|None = None       # its interval
     high: float|None = None
     p: float|None = None         # one-sided
-    p_holm: float|None = None    # the same among all claims that have one
+    p_holm: float|None = None    # the same, corrected among the project's claims that have one
     probability: float|None = None   # that the named arm is best
     n_runs: int = 0              # of all arms
     n_failed: int = 0            # of these, how many diverged
@@ -450,24 +455,27 @@ def arm_values(
               for arm, runs in arms.items()}
     return {arm: {s: v for s, v in by_seed.items() if v is not None} for arm, by_seed in values.items()}
 
-def _scaled(claim:Claim, values:dict) -> tuple[dict, float]:
-    "Values on the scale on which differences are taken, lower being better; and delta on that scale."
+def scaled_delta(claim:Claim) -> float:
+    "The smallest interesting effect on the scale on which differences are taken."
+    return math.log(1 + claim.delta) if MEASURES[claim.measure].ratio else claim.delta
+
+def _scaled(claim:Claim, values:dict) -> dict:
+    "Values on the scale on which differences are taken, lower being better."
     m = MEASURES[claim.measure]
     sign = 1 if m.lower_is_better else -1
     scale = (lambda v: sign*math.log(v)) if m.ratio else (lambda v: sign*v)
-    delta = math.log(1 + claim.delta) if m.ratio else claim.delta
-    return {arm: {s: scale(v) for s, v in by_seed.items()} for arm, by_seed in values.items()}, delta
+    return {arm: {s: scale(v) for s, v in by_seed.items()} for arm, by_seed in values.items()}
 
 # %% ../nbs/12_claims.ipynb #058d7a0b
 def _compare(claim:Claim, values:dict) -> dict:
-    (a, b), _ = _scaled(claim, values)[0].values(), None
+    a, b = _scaled(claim, values).values()
     d = paired_differences(a, b)
     low, high = mean_interval(d, 0.9 if claim.rule == 'same' else 0.95)
     p = permutation_p(list(a.values()), list(b.values()), 'less') if claim.rule != 'same' else None
     return dict(n_seeds=len(d), effect=float(d.mean()), low=low, high=high, p=p)
 
 def _rank(claim:Claim, values:dict) -> dict:
-    scaled, _ = _scaled(claim, values)
+    scaled = _scaled(claim, values)
     shared = set.intersection(*(set(v) for v in scaled.values()))
     scores = {arm: np.array([v[s] for s in sorted(shared)]) for arm, v in scaled.items()}
     named = next(iter(scores))
@@ -485,9 +493,8 @@ def _locate(claim:Claim, values:dict) -> dict:
 
 def _decide(claim:Claim, v:dict) -> str:
     "supported, contradicted or undecided, whatever the number of seeds."
-    _, delta = _scaled(claim, {})
-    effect, low, high = v['effect'], v['low'], v['high']
-    shown = v.get('p_holm', 1) is not None and v.get('p_holm', 1) < 0.05 and effect <= -delta
+    delta, effect, low, high = scaled_delta(claim), v['effect'], v['low'], v['high']
+    shown = v.get('p_holm', 1) < 0.05 and effect <= -delta
     excluded = low > -delta
     if claim.rule == 'better': yes, no = shown, excluded
     elif claim.rule == 'not_better': yes, no = excluded, shown
@@ -499,7 +506,7 @@ def _decide(claim:Claim, v:dict) -> str:
 
 def _lean(claim:Claim, v:dict) -> str:
     "The side on which the estimate itself lies."
-    _, delta = _scaled(claim, {})
+    delta = scaled_delta(claim)
     if claim.rule == 'better': yes = v['effect'] <= -delta
     elif claim.rule == 'not_better': yes = v['effect'] > -delta
     elif claim.rule == 'same': yes = abs(v['effect']) < delta
@@ -548,8 +555,7 @@ def judge(
         if claim.rule == 'feature' and (v or not claim.arms):
             word, leaning = ('undecided' if v.get('n_failed') else 'delivered'), ''
         elif v.get('effect') is None:       # nothing measured: no runs, or none that got that far
-            word, leaning = ('undecided' if v.get('n_runs') and min(map(len, arm_records(
-                claim, records, v['profile']).values())) else 'not run'), ''
+            word, leaning = ('undecided' if v.get('n_seeds') else 'not run'), ''
         else:
             word = _decide(claim, v) if v['n_seeds'] >= MIN_SEEDS else 'undecided'
             leaning = _lean(claim, v) if word == 'undecided' else ''

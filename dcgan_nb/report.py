@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'EXAMPLES', 'STUDY_ORDER', 'study_records', 'badge', 'effect_text', 'explain', 'recipe_table', 'seeds_table',
-           'floor_of', 'plot_claim', 'Text', 'Html', 'claim_page', 'verdict_rows', 'verdict_table', 'effects_frame',
-           'leaderboard', 'grid_search_result', 'loss_history', 'failed_runs', 'print_plan', 'runs_to_do', 'publish']
+           'floor_of', 'plot_claim', 'Text', 'Html', 'claim_page', 'verdict_table', 'effects_frame', 'leaderboard',
+           'grid_search_result', 'loss_history', 'failed_runs', 'print_plan', 'runs_to_do', 'publish']
 
 # %% ../nbs/15_report.ipynb #a6168cf5
 import math
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from .claims import (CLAIMS, MEASURES, Claim, Verdict, arm_config, arm_records, arm_values, best_profile,
-                             chosen_claims, config_key, n_seeds, plan, plan_table)
+                             chosen_claims, config_key, n_seeds, plan, plan_table, scaled_delta)
 from .config import RunConfig, departures, identity, project_root, rerun_command
 from .figures import plot_arms, show_rows
 from .records import read_records, write_file
@@ -58,11 +58,10 @@ def effect_text(
     if v.effect is None: return ''
     m, rule = MEASURES[v.claim.measure], v.claim.rule
     if rule == 'within': return f'{_number(v.effect)} [{_number(v.low)} … {_number(v.high)}]'
-    # regrets stay as they are: how much worse than the best; differences of "higher is better" change sign
-    sign = 1 if m.lower_is_better else -1
-    show = (lambda x: _percent(sign*x)) if m.ratio else (lambda x: f'{sign*x:+.3g}'.replace('-', '−'))
-    ends = sorted((sign*v.low, sign*v.high))
-    return f'{show(v.effect)} [{show(sign*ends[0])} … {show(sign*ends[1])}]'
+    show = _percent if m.ratio else (lambda x: f'{x:+.3g}'.replace('-', '−'))
+    sign = 1 if m.lower_is_better else -1       # effects are kept so that lower is better
+    low, high = sorted((sign*v.low, sign*v.high))
+    return f'{show(sign*v.effect)} [{show(low)} … {show(high)}]'
 
 def _failures(v:Verdict) -> str:
     "How many runs are missing, diverged or collapsed, with Wilson intervals of the rates."
@@ -175,9 +174,8 @@ class Html(str):
     "HTML that a notebook renders."
     def _repr_html_(self): return str(self)
 
-def _arms_and_seeds(claim:Claim, v:Verdict, records:list[dict]):
+def _arms_and_seeds(claim:Claim, v:Verdict, arms:dict):
     "What was run, seed by seed: text, table, figures, one after the other."
-    arms = arm_records(claim, records, v.profile)
     first = {arm: by_seed[min(by_seed)] for arm, by_seed in arms.items() if by_seed}
     example = next(iter(first.values()))
     yield Text(f'**Arms**, on {example["data"]["title"]}, {example["data"]["n_train"]:,} training images, '
@@ -205,10 +203,11 @@ def claim_page(
     claim, v = CLAIMS[id], verdicts[id]
     note = f'\n\n{claim.note}' if claim.note else ''
     yield Text(f'> {claim.quote}\n>\n> — {claim.source}\n\n**Tested:** {claim.tested}{note}')
-    if v.profile: yield from _arms_and_seeds(claim, v, records)
+    arms = arm_records(claim, records, v.profile) if v.profile else {}
+    if arms: yield from _arms_and_seeds(claim, v, arms)
     yield Html(f'<div class="verdict-box {v.word.split(" ")[0]}">Verdict: {badge(v.text)}</div>')
-    if v.profile and claim.arms:
-        runs = [r for by_seed in arm_records(claim, records, v.profile).values() for r in by_seed.values()]
+    if arms:
+        runs = [r for by_seed in arms.values() for r in by_seed.values()]
         lines = ''.join(f'<li><code>{escape(rerun_command(r["config"]))}</code><br>{escape(r["run_id"])}, commit '
                         f'{(r["code"]["commit"] or "unknown")[:8]}, {escape(r["environment"]["gpu"] or r["environment"]["cpu"])}</li>'
                         for r in runs)
@@ -217,15 +216,6 @@ def claim_page(
     yield Text(explain(v) + command)
 
 # %% ../nbs/15_report.ipynb #2c213e02
-def verdict_rows(
-    verdicts:dict[str, Verdict],
-) -> pd.DataFrame:     # claim, project, their statement, tested, effect, seeds, profile, verdict (text)
-    "The verdicts as a table."
-    return pd.DataFrame([dict(
-        claim=v.claim.id, project=v.claim.project, statement=v.claim.quote, tested=v.claim.tested,
-        effect=effect_text(v), seeds=v.n_seeds or '', profile=v.profile or '', verdict=v.text)
-        for v in verdicts.values()])
-
 def verdict_table(
     verdicts:dict[str, Verdict],
     links:str='project_{}.html',    # from a project's letter, in lower case, to its page
@@ -250,7 +240,7 @@ def effects_frame(
     rows = []
     for v in verdicts.values():
         if v.effect is None or v.claim.rule not in ('better', 'not_better', 'same') or v.n_seeds < 2: continue
-        delta = math.log(1 + v.claim.delta) if MEASURES[v.claim.measure].ratio else v.claim.delta
+        delta = scaled_delta(v.claim)
         rows.append(dict(claim=f'{v.claim.id}: {shorten(v.claim.tested, 64, placeholder=" …")}', effect=v.effect/delta, low=v.low/delta,
                          high=v.high/delta, verdict=v.text))
     return pd.DataFrame(rows, columns=['claim', 'effect', 'low', 'high', 'verdict'])
@@ -363,7 +353,7 @@ def runs_to_do(
     names = (STUDY_ORDER if which == 'ALL' else which).replace(',', ' ').split()
     lines = {}
     for claim in (c for name in names for c in chosen_claims(name)):
-        alone = 'alone' if claim.measure in ('seconds', 'memory') else 'shared'
+        alone = 'alone' if claim.timed else 'shared'
         for run_id, config in plan(profile, claim.id, mnist_dir=mnist_dir, device=device).items():
             if config.device != device or config_key(config.record()) in done: continue
             given = ' '.join(f'-p {k} {v}' for k, v in departures(config.record()).items())
