@@ -20,7 +20,7 @@ except ImportError: fcntl = None      # Windows: no lock
 
 import torch
 
-from .records import write_file
+from .data import write_file
 from .registry import InputError
 from .train import Game
 

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ASSETS', 'TRAIN_IMAGES', 'TRAIN_LABELS', 'TEST_IMAGES', 'TEST_LABELS', 'CLOTHES', 'DIGITS', 'DATASETS', 'SPLITS',
-           'idx_bytes', 'write_idx', 'read_idx', 'Dataset', 'stratified_indices', 'cache_dir', 'files_in', 'find_data',
-           'ImageData', 'load_data', 'normalise', 'to_uint8', 'as_images', 'training_images', 'shuffled', 'batches',
-           'image_grid', 'show_images', 'make_sample']
+           'idx_bytes', 'write_idx', 'read_idx', 'Dataset', 'stratified_indices', 'cache_dir', 'write_file', 'files_in',
+           'find_data', 'ImageData', 'load_data', 'normalise', 'to_uint8', 'as_images', 'training_images', 'shuffled',
+           'batches', 'image_grid', 'show_images', 'make_sample']
 
 # %% ../nbs/01_data.ipynb #6d1db66e
 import gzip, hashlib, os, shutil, struct, subprocess, tempfile
@@ -129,6 +129,19 @@ def cache_dir() -> Path:
                 Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'dcgan-nb')
 
 # %% ../nbs/01_data.ipynb #a97e60d0
+def write_file(
+    path:Path,      # in a folder that exists
+    content,        # bytes, or text
+) -> None:
+    "Write a file so that it is either complete or not there: under another name, flushed, then renamed."
+    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    with open(part, 'wb') as f:
+        f.write(content.encode() if isinstance(content, str) else content)
+        f.flush()
+        os.fsync(f.fileno())
+    os.replace(part, path)
+
+# %% ../nbs/01_data.ipynb #85fd50a4
 def files_in(
     folder:Path,
     ds:Dataset,
@@ -150,7 +163,7 @@ def _read_folder(ds:Dataset, folder:Path) -> dict:
                              f"expected {ds.sha256[stem][:12]}…")
     return tensors
 
-# %% ../nbs/01_data.ipynb #90857844
+# %% ../nbs/01_data.ipynb #8c850bfd
 def _packaged(name, ds, to):
     "the package"
     if not ds.packaged: raise InputError("does not ship with the package")
@@ -169,7 +182,7 @@ def _debian_installed(name, ds, to):
     if not files: raise InputError(f"{ds.debian} is not installed")
     return files[0].parent
 
-# %% ../nbs/01_data.ipynb #efee3853
+# %% ../nbs/01_data.ipynb #3bcf621c
 def _torchvision_download(name, ds, to):
     "torchvision's download"
     if not ds.torchvision: raise InputError("torchvision does not have it")
@@ -205,7 +218,7 @@ def _debian_download(name, ds, to):
         for file in Path(tmp).glob('unpacked/**/*ubyte.gz'): shutil.copy(file, to)
     return to
 
-# %% ../nbs/01_data.ipynb #4d71c289
+# %% ../nbs/01_data.ipynb #da1353cc
 def find_data(
     name:str,                  # a name in `DATASETS`
     data_dir:Path|None=None,   # look here and nowhere else
@@ -239,7 +252,7 @@ def find_data(
         (f", or install Debian's package {ds.debian}" if ds.debian else '') +
         ", or run on dataset='fashion_mnist_sample', which ships with the package.")
 
-# %% ../nbs/01_data.ipynb #840d9e9a
+# %% ../nbs/01_data.ipynb #f3cf4b2c
 @dataclass(frozen=True)
 class ImageData:
     "A data set in memory: uint8 images (n, c, h, w) and int64 labels (n,), for training and for evaluation."
@@ -259,7 +272,7 @@ class ImageData:
         tensors = 'x_train', 'y_train', 'x_test', 'y_test'
         return replace(self, **{k: getattr(self, k).to(device) for k in tensors})
 
-# %% ../nbs/01_data.ipynb #38eb45c8
+# %% ../nbs/01_data.ipynb #3ca456d8
 def _with_channels(x): return x if x.ndim == 4 else x[:, None]
 
 def load_data(
@@ -284,7 +297,7 @@ def load_data(
                                      for s in sorted(files)).encode()).hexdigest()
     return ImageData(name, *parts, where, content).to(device)
 
-# %% ../nbs/01_data.ipynb #5b5101f3
+# %% ../nbs/01_data.ipynb #b0ed4d13
 def normalise(
     x:Tensor,   # (n, c, h, w) uint8, 0 … 255
 ) -> Tensor:    # (n, c, h, w) float32 in [−1, 1]
@@ -301,7 +314,7 @@ def to_uint8(
         raise InputError(f"to_uint8 takes floats in [−1, 1], not {x.dtype}: are they pixels already?")
     return x.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
-# %% ../nbs/01_data.ipynb #b0ed4d13
+# %% ../nbs/01_data.ipynb #fa90709a
 def as_images(
     x:Tensor,         # (n, c, h, w) uint8
     size:int,         # height and width wanted
@@ -327,7 +340,7 @@ def training_images(
     x = data.x_train if train_on == 'train' else torch.cat([data.x_train, data.x_test])
     return as_images(x, size or x.shape[-1], channels or x.shape[1])
 
-# %% ../nbs/01_data.ipynb #fa90709a
+# %% ../nbs/01_data.ipynb #500fba48
 def shuffled(
     n:int,                  # images
     rng:torch.Generator,    # a CPU generator
@@ -343,7 +356,7 @@ def shuffled(
     rest = torch.tensor(slots)[torch.randperm(buffer, generator=rng)]
     return torch.cat([torch.tensor(order, dtype=torch.int64), rest])
 
-# %% ../nbs/01_data.ipynb #c0219738
+# %% ../nbs/01_data.ipynb #e97c62d5
 def batches(
     x:Tensor,                # (n, c, h, w) uint8, on the training device
     batch_size:int,
@@ -356,7 +369,7 @@ def batches(
     order = shuffled(len(x), rng, buffer).to(x.device)
     for i in range(0, len(x) - batch_size + 1, batch_size): yield normalise(x[order[i:i + batch_size]])
 
-# %% ../nbs/01_data.ipynb #151992dc
+# %% ../nbs/01_data.ipynb #6b1c935d
 def image_grid(
     x:Tensor,           # (n, c, h, w) uint8, or float in [−1, 1]
     n_cols:int=8,       # images in a row
@@ -373,7 +386,7 @@ def image_grid(
     grid = grid.reshape(n_rows * (h + pad), n_cols * (w + pad), c)
     return grid[:-pad or None, :-pad or None].squeeze(-1).numpy()
 
-# %% ../nbs/01_data.ipynb #e64cffa6
+# %% ../nbs/01_data.ipynb #98bd1728
 def show_images(
     x:Tensor,           # (n, c, h, w) uint8, or float in [−1, 1]
     n_cols:int=8,       # images in a row
@@ -391,7 +404,7 @@ def show_images(
     if title: ax.set_title(title, loc='left', fontsize=10)
     return ax
 
-# %% ../nbs/01_data.ipynb #98bd1728
+# %% ../nbs/01_data.ipynb #83d923ec
 def make_sample(
     data:ImageData,      # full Fashion-MNIST
     folder:Path,         # gets the four files

@@ -10,19 +10,17 @@ __all__ = ['CLASSIFIERS', 'EXTRACTORS', 'Classifier', 'train_classifier', 'load_
 # %% ../nbs/05_features.ipynb #9f39c03c
 import hashlib
 import json
-import os
 import pickle
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import load, load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
-from .data import ASSETS, ImageData, cache_dir, load_data, normalise, to_uint8
+from .data import ASSETS, ImageData, cache_dir, load_data, normalise, to_uint8, write_file
 from .registry import InputError, Registry
 
 # %% ../nbs/05_features.ipynb #6640db67
@@ -161,9 +159,7 @@ def cached_features(
         except Exception: pass        # damaged: compute again
     features = extract(net, x)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent) as tmp:
-        save_file(vars(features), Path(tmp)/file.name)
-        os.replace(Path(tmp)/file.name, file)
+    write_file(file, save(vars(features)))
     return features
 
 # %% ../nbs/05_features.ipynb #d3efcab6

@@ -10,7 +10,6 @@ __all__ = ['SCORES_VERSION', 'metric_key', 'statistics', 'frechet_distance', 'fi
 # %% ../nbs/06_metrics.ipynb #7c1a194f
 import hashlib
 import json
-import os
 import warnings
 from contextlib import contextmanager
 
@@ -20,8 +19,9 @@ from torch import Tensor, nn
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from .data import ImageData, as_images, cache_dir, normalise, stratified_indices, to_uint8
+from .data import ImageData, as_images, cache_dir, normalise, stratified_indices, to_uint8, write_file
 from .features import Features, cached_features, extract
+from .models import eval_mode
 from .registry import InputError
 
 # %% ../nbs/06_metrics.ipynb #bc551c0e
@@ -182,9 +182,7 @@ def _floor_scores(real:Features, floor:Features, infinity:bool) -> dict:
     try: return json.loads(file.read_text())
     except (OSError, ValueError): scores = _scores(real, floor, infinity)
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(f'.{os.getpid()}.part')
-    part.write_text(json.dumps(scores))
-    part.replace(file)
+    write_file(file, json.dumps(scores))
     return scores
 
 def evaluate(
@@ -235,11 +233,9 @@ def d_scores(
     **images:Tensor,   # name → (n, c, h, w) uint8, as D was trained on
 ) -> dict[str, float]: # name → mean logit
     "D's mean score of some kinds of images, in eval mode; D is left as it was."
-    was_training = D.training
-    D.eval()
-    try: return {name: torch.cat([D(normalise(part)).float() for part in x.split(1000)]).mean().item()
-                 for name, x in images.items()}
-    finally: D.train(was_training)
+    with eval_mode(D):
+        return {name: torch.cat([D(normalise(part)).float() for part in x.split(1000)]).mean().item()
+                for name, x in images.items()}
 
 def overfitting(
     scores:dict,       # train, test, fake: mean logits

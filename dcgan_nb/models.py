@@ -7,11 +7,12 @@ __all__ = ['DEFAULTS', 'ARCHITECTURES', 'INITS', 'dcgan_generator', 'dcgan_discr
            'b_before_generator', 'b_before_discriminator', 'b_after_generator', 'b_after_discriminator',
            'c_64_generator', 'c_64_discriminator', 'dcgan_deep_generator', 'dcgan_deep_discriminator', 'e_tf_generator',
            'e_tf_discriminator', 'Architecture', 'count_parameters', 'init_weights', 'check_size', 'build_networks',
-           'generate', 'generator_bytes', 'save_generator', 'load_generator']
+           'eval_mode', 'generate', 'generator_bytes', 'save_generator', 'load_generator']
 
 # %% ../nbs/02_models.ipynb #0c0a7597
 import json
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -266,6 +267,14 @@ def build_networks(
     return G, D
 
 # %% ../nbs/02_models.ipynb #51bdb6a1
+@contextmanager
+def eval_mode(net:nn.Module):
+    "A network in eval mode inside, in the mode it was in outside."
+    was_training = net.training
+    net.eval()
+    try: yield
+    finally: net.train(was_training)
+
 @torch.no_grad()
 def generate(
     G:nn.Module,          # z → images
@@ -273,10 +282,7 @@ def generate(
     batch_size:int=500,   # images at a time
 ) -> Tensor:              # (n, c, h, w) float32 in [−1, 1], on the same device
     "The images a generator makes of given noise, in eval mode; G is left as it was."
-    was_training = G.training
-    G.eval()
-    try: return torch.cat([G(part).float() for part in z.split(batch_size)])
-    finally: G.train(was_training)
+    with eval_mode(G): return torch.cat([G(part).float() for part in z.split(batch_size)])
 
 # %% ../nbs/02_models.ipynb #05bf2a86
 def generator_bytes(

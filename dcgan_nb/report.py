@@ -20,8 +20,9 @@ import pandas as pd
 from .claims import (CLAIMS, MEASURES, Claim, Verdict, arm_config, arm_records, arm_values, best_profile,
                              chosen_claims, config_key, n_seeds, plan, plan_table, scaled_delta)
 from .config import RunConfig, departures, identity, project_root, rerun_command
+from .data import write_file
 from .figures import plot_arms, show_rows
-from .records import read_records, write_file
+from .records import read_records
 from .stats import mean_interval, wilson_interval
 
 # %% ../nbs/15_report.ipynb #e23fd37e
