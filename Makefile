@@ -20,7 +20,7 @@ DEVICE  ?= cuda
 CUDA_PYTHON ?= 3.12
 STUDY   := $(if $(SEEDS),seeds=$(SEEDS)) $(if $(MNIST),"mnist=$(MNIST)")
 
-.PHONY: help report study plan publish cuda-bundle cuda-results test env readme export clean distclean lock
+.PHONY: help report study plan publish cuda-bundle cuda-results test faults env readme export clean distclean lock
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [REPORTS=reports]   train, evaluate, build the book"
@@ -30,6 +30,7 @@ help:
 	@echo "make cuda-bundle [CLAIM=] [PROFILE=full] [MNIST=] [CUDA_PYTHON=3.12]   an archive that runs the study on a CUDA machine without a network"
 	@echo "make cuda-results FILE=results.tar.gz   its results back, published"
 	@echo "make test        notebooks and pytest"
+	@echo "make faults      break things on purpose and write the book's table of what happens"
 	@echo "make env         the environment alone, in $(VENV)"
 	@echo "make export      after editing nbs/: clean the notebooks, write dcgan_nb/ and README.md"
 	@echo "make lock        resolve the versions in constraints.txt anew"
@@ -61,6 +62,9 @@ cuda-results: $(READY)
 test: $(READY)
 	@echo "notebooks" && OMP_NUM_THREADS=1 nbdev_test --path nbs --file_re '^[0-9][0-9]_' --n_workers 2 --timing
 	@echo "pytest" && pytest
+
+faults: $(READY)
+	@pytest --faults reports/faults.json
 
 env: $(READY)
 

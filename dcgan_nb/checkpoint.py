@@ -21,7 +21,7 @@ except ImportError: fcntl = None      # Windows: no lock
 import torch
 
 from .data import write_file
-from .registry import InputError
+from .registry import InputError, first_line
 from .train import Game
 
 # %% ../nbs/13_checkpoint.ipynb #56f7c8ec
@@ -70,7 +70,7 @@ def read_checkpoint(
         raise InputError(f"{path.name} is damaged: its content is not what was written.")
     try: return torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
     except Exception as error:
-        raise InputError(f"{path.name} is not a checkpoint: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{path.name} is not a checkpoint: {first_line(error)}") from error
 
 def resume(
     game:Game,       # new

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['MEASURES', 'RULES', 'SEEDS', 'SMOKE', 'CLAIMS', 'PROJECTS', 'MIN_SEEDS', 'Measure', 'measured', 'Claim', 'arm_config',
            'chosen_claims', 'asked_claims', 'n_seeds', 'plan', 'training_flops', 'seconds_expected', 'plan_table',
-           'config_key', 'arm_records', 'best_profile', 'Verdict', 'arm_values', 'scaled_delta', 'collapsed', 'judge']
+           'config_key', 'arm_records', 'best_profile', 'Verdict', 'arm_values', 'scaled_delta', 'judge']
 
 # %% ../nbs/12_claims.ipynb #01ff3fe4
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -439,7 +440,7 @@ class Verdict:
     probability: float|None = None   # that the named arm is best
     n_runs: int = 0              # of all arms
     n_failed: int = 0            # of these, how many diverged
-    n_collapsed: int = 0         # of these, how many finished with one or two classes
+    flagged: dict = field(default_factory=dict)   # flag of `records.flags` → how many of the runs have it
 
     @property
     def text(self) -> str: return self.word + (f' (leaning {self.leaning})' if self.leaning else '')
@@ -517,13 +518,6 @@ def _lean(claim:Claim, v:dict) -> str:
 # %% ../nbs/12_claims.ipynb #8c8bfa60
 MIN_SEEDS = 5    # fewer never decide
 
-def collapsed(
-    record:dict,
-) -> bool:
-    "Did the run finish with 64 images in which the classifier sees at most two classes?"
-    last = record['history'][-1] if record['history'] else {}
-    return record['status'] == 'finished' and last.get('n_classes', 10) <= 2
-
 def _evidence(claim:Claim, records:list[dict]) -> dict:
     "The numbers of one claim, before any correction."
     profile = best_profile(claim, records)
@@ -531,7 +525,7 @@ def _evidence(claim:Claim, records:list[dict]) -> dict:
     arms = arm_records(claim, records, profile)
     runs = [r for by_seed in arms.values() for r in by_seed.values()]
     found = dict(profile=profile, n_runs=len(runs), n_failed=sum(r['status'] != 'finished' for r in runs),
-                 n_collapsed=sum(map(collapsed, runs)),
+                 flagged=dict(Counter(flag for r in runs for flag in r.get('flags', ()))),
                  n_seeds=min(map(len, arms.values())))
     if claim.rule == 'feature': return found
     values = arm_values(claim, arms)

@@ -103,7 +103,7 @@ class RunConfig:
     feature_weights: str = _place('file of weights for inception; None: fetched')
     checkpoint_epochs: int = _number(int, 1, 10_000, 'epochs from one checkpoint to the next', 1, place=True)
     checkpoint_minutes: float = _number(float, 0, 10_000, 'minutes after which an epoch ends with a checkpoint',
-                                        5, place=True)
+                                        5.0, place=True)
     tracker: str = _place('who follows the run: none or wandb', 'none', known=TRACKERS)
     runs_dir: str = _place('where run folders are made; relative to the project', 'reports/runs')
     force: bool = _switch('train again even if the run is finished', place=True)
@@ -117,6 +117,11 @@ class RunConfig:
     def planned(cls, **given) -> 'RunConfig':
         "The same for a machine that may have another device than this one."
         return _resolve(given, here=False)
+
+    @classmethod
+    def of_record(cls, config:dict) -> 'RunConfig':
+        "The configuration that a record holds, checked in the same way."
+        return _of_record(config)
 
     def record(self) -> dict:
         "What the run's record holds: all but the places on this machine."
@@ -252,7 +257,19 @@ def _refuse_contradictions(values:dict) -> None:
         raise InputError(f"n_eval={v['n_eval']} is more than the {ds.n_test} test images "
                          f"of {v['dataset']}: take at most {ds.n_test}.")
 
-# %% ../nbs/07_config.ipynb #0fc228bc
+# %% ../nbs/07_config.ipynb #0d47c3d1
+def _of_record(config:dict) -> RunConfig:
+    by_name = {f.name: f for f in fields(RunConfig)}
+    for name in config:
+        if name not in by_name: raise InputError(f"parameter {name!r} is not known.{nearest(name, by_name)}")
+    for name in 'profile', 'device':
+        if config.get(name, 'auto') == 'auto': raise InputError(f"{name} is not settled in it.")
+    known = {k: _checked(by_name[k], v) for k, v in config.items() if v is not None}
+    values = _settled({f.name: f.default for f in fields(RunConfig)} | known, known)
+    _refuse_contradictions(values)
+    return RunConfig(**values)
+
+# %% ../nbs/07_config.ipynb #1559fa0f
 def departures(
     config:dict,      # of a record, or of `RunConfig.record()`
 ) -> dict:            # profile, recipe, and what must be given beside them

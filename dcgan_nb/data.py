@@ -9,7 +9,7 @@ __all__ = ['ASSETS', 'TRAIN_IMAGES', 'TRAIN_LABELS', 'TEST_IMAGES', 'TEST_LABELS
            'batches', 'image_grid', 'show_images', 'make_sample']
 
 # %% ../nbs/01_data.ipynb #6d1db66e
-import gzip, hashlib, os, shutil, struct, subprocess, tempfile
+import gzip, hashlib, math, os, shutil, struct, subprocess, tempfile, zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -48,14 +48,14 @@ def read_idx(
         if raw[:3] != b'\0\0\x08':
             raise ValueError(f"starts with {raw[:4]!r}, an idx file of bytes with 00 00 08")
         n_dims = raw[3]
-        shape = struct.unpack_from(f'>{n_dims}i', raw, 4)
+        shape = struct.unpack_from(f'>{n_dims}I', raw, 4)
         values = np.frombuffer(raw, np.uint8, offset=4 + 4*n_dims)
-        if values.size != np.prod(shape):
+        if values.size != math.prod(shape):
             raise ValueError(f"has {values.size:,} values where its header {shape} "
-                             f"promises {np.prod(shape):,}")
-    except (OSError, EOFError, ValueError, struct.error) as error:
+                             f"promises {math.prod(shape):,}")
+        return torch.from_numpy(values.reshape(shape).copy())
+    except (OSError, EOFError, ValueError, IndexError, struct.error, zlib.error) as error:
         raise InputError(f"{path} is not a readable idx file: {error}") from error
-    return torch.from_numpy(values.reshape(shape).copy())
 
 # %% ../nbs/01_data.ipynb #43cde79e
 @dataclass(frozen=True)
@@ -135,11 +135,15 @@ def write_file(
 ) -> None:
     "Write a file so that it is either complete or not there: under another name, flushed, then renamed."
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    with open(part, 'wb') as f:
-        f.write(content.encode() if isinstance(content, str) else content)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(part, path)
+    try:
+        with open(part, 'wb') as f:
+            f.write(content.encode() if isinstance(content, str) else content)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(part, path)
+    except OSError as error:        # the disk is full, the folder read-only, …
+        part.unlink(missing_ok=True)
+        raise InputError(f"{path} could not be written: {error.strerror}. What was there before is unchanged.") from error
 
 # %% ../nbs/01_data.ipynb #85fd50a4
 def files_in(

@@ -21,7 +21,7 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
 from .data import ASSETS, ImageData, cache_dir, load_data, normalise, to_uint8, write_file
-from .registry import InputError, Registry
+from .registry import InputError, Registry, first_line
 
 # %% ../nbs/05_features.ipynb #6640db67
 def _conv(n_in:int, n_out:int) -> list:
@@ -213,7 +213,7 @@ class InceptionV3(nn.Module):
                 'inception', ['2048', 'logits_unbiased'], str(file) if there else None)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             what = 'is not a file of InceptionV3 weights' if there else 'is not there, and the download failed'
-            raise InputError(f"{file} {what} ({str(error).splitlines()[0]}). Put torch-fidelity's {name} "
+            raise InputError(f"{file} {what} ({first_line(error)}). Put torch-fidelity's {name} "
                              "there, or pass feature_weights=its path.") from error
 
     def forward(self, x:Tensor) -> tuple[Tensor, Tensor]: return self.net(_rgb(to_uint8(x)))

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'd_loss_bce', 'g_loss_bce', 'd_loss_mse', 'g_loss_mse', 'd_loss_hinge', 'g_loss_hinge', 'g_loss_minimax',
-           'd_loss_bce_soft', 'Loss']
+           'd_loss_bce_soft', 'Loss', 'd_landmarks', 'd_lead']
 
 # %% ../nbs/03_losses.ipynb #2f8d025e
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -69,3 +70,27 @@ LOSSES = Registry('loss',
     minimax = Loss(d_loss_bce, g_loss_minimax),
     bce_soft = Loss(d_loss_bce_soft, g_loss_bce),
 )
+
+# %% ../nbs/03_losses.ipynb #e7b147e5
+@lru_cache
+def d_landmarks(
+    loss:str,                     # a name in `LOSSES`
+    sigmoid_scores:bool=False,    # does the loss see σ of the logits?
+) -> tuple[float, float]:         # D's least loss if it tells all images apart, and if it tells none
+    "Between which values D's loss moves while D learns."
+    s = torch.linspace(-30, 30, 601)
+    if sigmoid_scores: s = s.sigmoid()
+    with torch.random.fork_rng(devices=[]):       # soft labels are drawn
+        torch.manual_seed(0)
+        d_loss = lambda real, fake: LOSSES[loss].d_loss(real.expand(500), fake.expand(500)).item()
+        apart = min(d_loss(x, s[0]) for x in s) + min(d_loss(s[0], x) for x in s) - d_loss(s[0], s[0])
+        return apart, min(d_loss(x, x) for x in s)
+
+def d_lead(
+    d_loss:float,                 # D's mean loss
+    loss:str,                     # a name in `LOSSES`
+    sigmoid_scores:bool=False,    # does the loss see σ of the logits?
+) -> float:                       # 1: all told apart; 0: none; below 0: worse than calling all alike
+    "How far D is ahead of G, comparable between losses."
+    apart, alike = d_landmarks(loss, sigmoid_scores)
+    return (alike - d_loss) / (alike - apart)

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import torch
@@ -56,8 +57,8 @@ class Game:
 
     @property
     def diverged(self) -> bool:
-        "Has a loss become infinite or NaN?"
-        return any(not math.isfinite(h[k]) for h in self.history[-1:] for k in ('d_loss', 'g_loss'))
+        "Did a loss or a weight become infinite or NaN in the last epoch?"
+        return bool(self.history) and not self.history[-1]['finite']
 
 # %% ../nbs/08_train.ipynb #b791a3ad
 def new_game(
@@ -148,7 +149,7 @@ def _summary(log:list[dict]) -> tuple[dict, dict]:
 def train_epoch(
     game:Game,
     x_train:Tensor,   # (n, c, h, w) uint8, on the training device
-) -> dict:            # means over the epoch of what `d_step` and `g_step` return; n_images, seconds
+) -> dict:            # means over the epoch of what `d_step` and `g_step` return; finite, n_images, seconds
     "One pass over the training images."
     start, config, epoch = time.perf_counter(), game.config, len(game.history) + 1
     game.G.train()
@@ -159,7 +160,10 @@ def train_epoch(
             d_log.append(d_step(game, x_real))
             if len(d_log) % config.d_steps == 0: g_log.append(g_step(game, config.batch_size))
     means, tenths = zip(*(_summary(log) for log in (d_log, g_log)))
-    return dict(epoch=epoch, **means[0], **means[1], tenths=tenths[0] | tenths[1],
+    means = means[0] | means[1]
+    finite = all(math.isfinite(v) for k, v in means.items() if k.endswith('_loss')) and all(
+        p.isfinite().all().item() for net in (game.G, game.D) for p in net.parameters())
+    return dict(epoch=epoch, finite=finite, **means, tenths=tenths[0] | tenths[1],
                 n_images=len(d_log) * config.batch_size, seconds=time.perf_counter() - start)
 
 # %% ../nbs/08_train.ipynb #5e13d4f6
@@ -183,13 +187,16 @@ def train(
     x_train:Tensor,                                   # (n, c, h, w) uint8, on the training device
     report:Callable[[Game], None]|None=print_epoch,   # called after every epoch; None: silence
 ) -> Game:                                            # the same game, played
-    "Play until all epochs are done or a loss is no longer a number."
+    "Play until all epochs are done, or one diverged: then the weights are those before it."
     c, (channels, size) = game.config, x_train.shape[1:3]
     if (channels, size) != (c.channels, c.image_size):
         raise InputError(f"x_train has {channels} channels and {size} pixels, the networks are for {c.channels} and "
                          f"{c.image_size}: use training_images(data, size={c.image_size}, channels={c.channels}).")
     while len(game.history) < game.config.epochs and not game.diverged:
+        before = [deepcopy(net.state_dict()) for net in (game.G, game.D)]
         game.history.append(train_epoch(game, x_train))
+        if game.diverged:
+            for net, weights in zip((game.G, game.D), before): net.load_state_dict(weights)
         game.samples.append(generate(game.G, game.z_fixed).cpu())
         if report: report(game)
     return game

@@ -1,7 +1,9 @@
-"What all tests share: the project's root, its commands, a cache of their own."
+"What all tests share: the project's root, its commands, fresh random numbers, and the report of the faults that were tried."
+import json
 import os
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,33 @@ def rng(request):
     seed = int.from_bytes(os.urandom(4), 'big')
     print(f'seed of this test: {seed}')
     return torch.Generator().manual_seed(seed)
+
+
+# A test with the mark `fault(what is done, what happens then)` breaks something on purpose. With --faults FILE (`make faults`)
+# these tests alone are run, and what they saw becomes a table of the book.
+def pytest_addoption(parser):
+    parser.addoption('--faults', metavar='FILE', help='run the tests of faults alone and write what they saw')
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption('--faults'): items[:] = [item for item in items if item.get_closest_marker('fault')]
+
+
+seen = {}
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    mark = item.get_closest_marker('fault')
+    if mark and not report.skipped:
+        entry = seen.setdefault(item.nodeid, dict(test=item.nodeid, fault=mark.args[0], outcome=mark.args[1], passed=True))
+        entry['passed'] &= report.passed
+
+
+def pytest_sessionfinish(session):
+    if path := session.config.getoption('--faults'):
+        from dcgan_nb.data import write_file
+        from dcgan_nb.records import code_version, environment
+        report = dict(written=datetime.now(timezone.utc).isoformat(timespec='seconds'), code=code_version(), environment=environment(), faults=list(seen.values()))
+        write_file(Path(path), json.dumps(report, indent=1, ensure_ascii=False) + '\n')

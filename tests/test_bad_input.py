@@ -1,0 +1,178 @@
+"Nonsense in, one clear sentence out: what, where, the nearest right thing. Random nonsense comes from hypothesis."
+import gzip
+import json
+import math
+from dataclasses import fields
+
+import pytest
+import torch
+from conftest import ROOT
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from dcgan_nb.claims import judge
+from dcgan_nb.config import PLACES, RunConfig
+from dcgan_nb.data import ASSETS, DATASETS, TEST_IMAGES, TRAIN_IMAGES, idx_bytes, load_data, read_idx
+from dcgan_nb.features import load_extractor
+from dcgan_nb.models import build_networks, generator_bytes, load_generator
+from dcgan_nb.records import read_record
+from dcgan_nb.registry import InputError
+from dcgan_nb.train import new_game, train
+
+SAMPLE = ASSETS/'fashion_mnist_sample'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    "The four files of the shipped sample, to be damaged."
+    for path in SAMPLE.glob('*.gz'): (tmp_path/path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def cut(content): return content[:-20]
+def flip(content): return content[:100] + bytes([content[100] ^ 8]) + content[101:]
+def png(content): return b'\x89PNG\r\n\x1a\n' + content[8:]
+def smaller(content): return gzip.compress(idx_bytes(read_idx(SAMPLE/f'{TRAIN_IMAGES}.gz')[:, :20, :20]))
+def other(content): return (SAMPLE/f'{TEST_IMAGES}.gz').read_bytes()
+def page(content): return b'<html>404 Not Found</html>'
+
+
+@pytest.mark.fault('A data file that is cut off, damaged, a web page, of another kind, or with other images in it', 'Refused before any training; the file is named, and what was expected of it')
+@pytest.mark.parametrize('damage, told', [(cut, 'not a readable idx file'), (flip, 'train-images'), (png, 'starts with'), (page, 'starts with'), (smaller, 'expected'), (other, 'expected')])
+def test_a_bad_data_file_is_named(folder, damage, told):
+    path = folder/f'{TRAIN_IMAGES}.gz'
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=told) as error: load_data('fashion_mnist_sample', folder)
+    assert path.name in str(error.value)
+
+
+@pytest.mark.fault('A data folder that is empty, a file, or not there', 'Refused before any training, with the names of the missing files')
+def test_a_bad_data_folder(tmp_path):
+    with pytest.raises(InputError, match='lacks train-images-idx3-ubyte.gz, train-labels'): load_data('fashion_mnist_sample', tmp_path)
+    (tmp_path/'file').touch()
+    for name in 'file', 'nowhere':
+        with pytest.raises(InputError, match='is not a folder'): load_data('fashion_mnist_sample', tmp_path/name)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60), st.sampled_from([b'', b'\0\0\x08', b'\0\0\x08\x01', b'\0\0\x08\x03', b'\x1f\x8b', b'\x1f\x8b\x08\0\0\0\0\0\0\0']), st.booleans())
+@example(b'\xff\xff\xff\xff\xff\xff\xff\xfe12', b'\0\0\x08\x02', False)          # negative sizes
+@example(b'\x7f\xff\xff\xff'*3, b'\0\0\x08\x03', True)                           # sizes whose product overflows
+def test_no_bytes_surprise_the_idx_reader(tmp_path_factory, content, start, packed):
+    path = tmp_path_factory.getbasetemp()/'random.gz'
+    path.write_bytes(gzip.compress(start + content) if packed else start + content)
+    try: x = read_idx(path)
+    except InputError as error: assert 'random.gz' in str(error)
+    else: assert x.dtype == torch.uint8
+
+
+@pytest.mark.fault('A generator file that is cut off, of another architecture, or no generator', 'Refused with the reason')
+def test_a_bad_generator_file(tmp_path):
+    G, _ = build_networks('dcgan', 10, 1, 28, 4, 4, seed=0)
+    H, _ = build_networks('mlp', 10, 1, 28, 4, 4, seed=0)
+    good, path = generator_bytes(G), tmp_path/'generator.safetensors'
+    H.spec = G.spec
+    for content in (good[:len(good) // 2], generator_bytes(H), b'', b'PK\x03\x04', good.replace(b'"arch\\": \\"dcgan', b'"arch\\": \\"dcgaN')):
+        assert content != good
+        path.write_bytes(content)
+        with pytest.raises(InputError, match='generator.safetensors'): load_generator(path)
+    with pytest.raises(InputError, match='does not exist'): load_generator(tmp_path/'none')
+
+
+def value_of(f):
+    "Values of a parameter: possible ones, others of its kind, and nonsense."
+    m = f.metadata
+    nonsense = st.one_of(st.text(max_size=8), st.floats(), st.integers(), st.booleans(), st.lists(st.integers(), max_size=2), st.binary(max_size=3), st.complex_numbers(), st.just({}))
+    if known := m.get('known'): return st.one_of(st.sampled_from(list(known)), nonsense)
+    if m['kind'] in (int, float): return st.one_of(st.integers(int(m['low']), int(min(m['high'], 300))), st.floats(m['low'], m['high']), nonsense)
+    return st.one_of(st.booleans(), nonsense)
+
+
+PARAMETERS = st.fixed_dictionaries({}, optional={f.name: value_of(f) for f in fields(RunConfig)} | {'lss': st.just('bce')})
+possible = st.fixed_dictionaries({}, optional={f.name: st.one_of(st.sampled_from([k for k in f.metadata['known'] if k not in ('cuda', 'mps', 'amp')]) if f.metadata.get('known') else
+                                               st.integers(f.metadata['low'], min(f.metadata['high'], 200)) if f.metadata['kind'] is int else st.floats(f.metadata['low'], f.metadata['high']) if f.metadata['kind'] is float else st.booleans())
+                                               for f in fields(RunConfig) if f.name not in PLACES})
+
+
+@pytest.mark.fault('Random parameters: unknown names, numbers out of range, other types, contradictions', 'Either a configuration that is complete and comes back from its record, or one sentence')
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.one_of(PARAMETERS, possible))
+def test_parameters_make_a_whole_configuration_or_a_sentence(given):
+    try: config = RunConfig.resolve(**given)
+    except InputError as error:
+        assert len(str(error)) > 20 and '\n' not in str(error)[:-1]
+        return
+    assert RunConfig.of_record(json.loads(json.dumps(config.record()))).run_id == config.run_id
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if f.metadata.get('known'): assert value in f.metadata['known']
+        elif f.metadata['kind'] in (int, float) and value is not None: assert type(value) is f.metadata['kind'] and f.metadata['low'] <= value <= f.metadata['high']
+
+
+NOT_THERE = next(d for d in ('cuda', 'mps') if not dict(cuda=torch.cuda.is_available(), mps=torch.backends.mps.is_available())[d])
+CASES = [
+    (dict(dataset='fashon_mnist'), "Did you mean 'fashion_mnist'"), (dict(arch='dcgann'), "Did you mean 'dcgan'"), (dict(loss='wgan'), 'Known: bce'), (dict(optimizer='Adam'), "Did you mean 'adam'"),
+    (dict(precision='fp16'), 'Known: float32'), (dict(epochs=0), 'Nearest: 1'), (dict(epochs=-3), 'Nearest: 1'), (dict(batch_size=1), 'Nearest: 2'), (dict(g_lr=0), 'Nearest: 1e-08'), (dict(g_lr=-1.0), 'Nearest: 1e-08'),
+    (dict(g_lr=math.nan), 'is not a number'), (dict(batch_size=2000), 'more than the 1000 training images'), (dict(precision='amp', device='cpu'), "take precision='float32'"), (dict(device=NOT_THERE), 'is not there'),
+    (dict(n_eval=501), 'take at most 500'), (dict(image_size=30), 'Nearest: 32'), (dict(d_steps=50), 'Take at most 40'), (dict(epochs=2.5), 'Nearest: 2'), (dict(epochs='three'), 'is not a whole number'),
+]
+
+
+@pytest.mark.fault('An unknown data set, architecture, loss, optimiser or precision; zero and negative numbers; a batch larger than the data; amp on a CPU; a device that is not there', 'One sentence before any work: the parameter, its value, the nearest right one')
+@pytest.mark.parametrize('given, told', CASES, ids=str)
+def test_a_bad_parameter_gets_the_nearest_right_thing(given, told):
+    with pytest.raises(InputError) as error: RunConfig.resolve(**dict(profile='smoke', device='cpu') | given)
+    assert told in str(error.value) and next(iter(given)) in str(error.value)
+
+
+def test_images_of_another_size_than_the_networks():
+    config = RunConfig.resolve(profile='smoke', device='cpu')
+    with pytest.raises(InputError, match='32 pixels, the networks are for 1 and 28'): train(new_game(config), torch.zeros(50, 1, 32, 32, dtype=torch.uint8), None)
+
+
+@pytest.mark.fault('Weights for the Inception network that are missing or of something else', 'Refused before any training')
+@pytest.mark.parametrize('content', [None, b'', b'PK\x03\x04 not a zip'])
+def test_bad_feature_weights(tmp_path, content):
+    path = tmp_path/'weights.pth'
+    if content is not None: path.write_bytes(content)
+    with pytest.raises(InputError, match='weights.pth'): load_extractor('inception', 'fashion_mnist', str(path))
+
+
+RECORDS = [p.read_text() for p in sorted(ROOT.glob('reports/records/*/record.json'), key=lambda p: p.stat().st_size)[:3]]
+NONSENSE = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just([]), st.just({}), st.just({'value': 1.0}), st.just(1e308), st.just('../../x'))
+
+
+def places(value, path=()):
+    "The paths to all values inside a JSON value."
+    yield path
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else (): yield from places(value[key], (*path, key))
+
+
+@pytest.mark.fault('Records edited into nonsense: random values in random places, parts missing, text cut off', 'Refused with the file\'s name and the place, or read; whatever is read can be judged')
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.data())
+def test_no_edit_surprises_the_record_reader(tmp_path_factory, data):
+    folder = tmp_path_factory.getbasetemp()/'edited'
+    folder.mkdir(exist_ok=True)
+    record = json.loads(data.draw(st.sampled_from(RECORDS)))
+    for _ in range(data.draw(st.integers(1, 2))):
+        path = data.draw(st.sampled_from([p for p in places(record) if p]))
+        inside = record
+        for key in path[:-1]: inside = inside[key]
+        if isinstance(inside, dict) and data.draw(st.booleans()): del inside[path[-1]]
+        else: inside[path[-1]] = data.draw(NONSENSE)
+    text = json.dumps(record)
+    (folder/'record.json').write_text(text[:data.draw(st.integers(0, len(text)))] if data.draw(st.integers(0, 9)) == 0 else text)
+    try: read = read_record(folder)
+    except InputError as error: assert 'record.json' in str(error)
+    else: judge([read | dict(folder=folder)])
+
+
+@pytest.mark.parametrize('text', ['[' * 100_000, '{"schema": 1, "x": NaN}', '1e400', '"text"', 'null', '\ud800'.encode('utf-8', 'surrogatepass'), b'\xff\xfe{'], ids=['deep', 'NaN', 'huge', 'text', 'null', 'surrogate', 'utf-16'])
+def test_json_that_is_no_record(tmp_path, text):
+    (tmp_path/'record.json').write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match='record.json'): read_record(tmp_path)
+
+
+def test_the_data_sets_are_those_the_errors_speak_of():
+    assert 'fashion_mnist' in DATASETS and DATASETS['fashion_mnist_sample'].n_train == 1000

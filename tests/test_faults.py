@@ -1,0 +1,267 @@
+"What happens when things break: real processes, real signals, real full disks. `make faults` turns what these tests saw into a page of the book."
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import BIN, ROOT
+
+from dcgan_nb.checkpoint import NEWEST, PREVIOUS, resume, save_checkpoint
+from dcgan_nb.config import RunConfig
+from dcgan_nb.data import load_data, write_file
+from dcgan_nb.models import generator_bytes
+from dcgan_nb.records import read_record, read_records, scan_records
+from dcgan_nb.registry import InputError
+from dcgan_nb.train import new_game, train_epoch
+
+SMALL = dict(profile='smoke', device='cpu', epochs=12, g_width=8, d_width=8, n_eval=50, recipe='b_before')   # dropout and soft labels: every random stream
+PARAMETERS = [str(x) for k, v in SMALL.items() for x in ('-p', k, v)]
+
+
+def papermill(out, *parameters, output=subprocess.PIPE):
+    "Papermill in a process of its own."
+    command = [BIN/'papermill', 'nbs/train.ipynb', out, '--no-progress-bar', '--log-output', *parameters]
+    return subprocess.Popen([str(c) for c in command], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
+                            env=os.environ | {'PATH': f'{BIN}{os.pathsep}{os.environ["PATH"]}', 'OMP_NUM_THREADS': '1'}, start_new_session=True)
+
+
+def result(folder):
+    "All of a run that must not depend on interruptions."
+    record = read_record(folder)
+    timeless = [{k: v for k, v in h.items() if k != 'seconds'} for h in record['history']]
+    return (folder/'generator.safetensors').read_bytes(), timeless, record['metrics'], record['d_scores']
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    "A run that nothing disturbed."
+    runs = tmp_path_factory.mktemp('whole')
+    process = papermill(runs/'out.ipynb', *PARAMETERS, '-p', 'runs_dir', runs)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    return result(runs/RunConfig.resolve(**SMALL).run_id)
+
+
+def everything(papermill, kernel):
+    for p in (papermill, kernel): p.kill()
+
+
+INTERRUPTIONS = [
+    pytest.param(everything, id='killed', marks=pytest.mark.fault('Papermill and its kernel killed (SIGKILL) during training', 'Asked for again, the run goes on from its last checkpoint and ends with the same weights, history and scores, bit for bit')),
+    pytest.param(lambda papermill, kernel: kernel.kill(), id='kernel killed', marks=pytest.mark.fault('The kernel alone killed during training', 'Papermill says that the kernel died and exits with an error; asked for again, the run goes on, bit for bit')),
+    pytest.param(lambda papermill, kernel: papermill.send_signal(signal.SIGINT), id='Ctrl-C', marks=pytest.mark.fault('Ctrl-C during training', 'Papermill and its kernel end; asked for again, the run goes on, bit for bit')),
+]
+
+
+@pytest.mark.parametrize('interrupt', INTERRUPTIONS)
+def test_an_interrupted_run_goes_on_and_ends_the_same(interrupt, whole, tmp_path):
+    folder = tmp_path/RunConfig.resolve(**SMALL).run_id
+    process = papermill(tmp_path/'out.ipynb', *PARAMETERS, '-p', 'runs_dir', tmp_path)
+    while not (folder/PREVIOUS).exists():
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+    kernel = next(p for p in psutil.Process(process.pid).children(recursive=True) if 'ipykernel_launcher' in ' '.join(p.cmdline()))
+    interrupt(psutil.Process(process.pid), kernel)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode != 0, said
+    kernel.wait(timeout=60)                                       # none is left behind
+    assert not (folder/'record.json').exists() and not read_records(tmp_path)
+    assert 'goes on from its checkpoint' in scan_records(tmp_path)[1][str(folder)]
+    process = papermill(tmp_path/'again.ipynb', *PARAMETERS, '-p', 'runs_dir', tmp_path)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert 'Resumed after epoch' in (tmp_path/'again.ipynb').read_text()
+    assert result(folder) == whole
+    assert len(read_record(folder)['resumed']) == 1 and not (folder/NEWEST).exists()
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    "A folder on a disk of 4 MB, and what fills it up."
+    folder = tmp_path/'disk'
+    folder.mkdir()
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', folder], capture_output=True).returncode: pytest.skip('a small disk cannot be mounted here')
+
+    def fill():
+        disk = os.statvfs(folder)
+        (folder/'filler').write_bytes(bytes(disk.f_bavail * disk.f_frsize - 3*4096))
+    yield folder, fill
+    subprocess.run(['umount', '-l', folder], check=True)
+
+
+@pytest.mark.fault('The disk is full when a checkpoint is written', 'One clear error; the checkpoint before is intact, nothing half-written is left')
+def test_a_full_disk_is_a_clear_error_and_costs_nothing(tiny_disk):
+    folder, fill = tiny_disk
+    game = new_game(RunConfig.resolve(**SMALL))
+    save_checkpoint(game, folder)
+    before = (folder/NEWEST).read_bytes()
+    fill()
+    game.history.append(train_epoch(game, load_data('fashion_mnist_sample').x_train[:50]))
+    with pytest.raises(InputError, match='checkpoint.pt could not be written: No space left on device'): save_checkpoint(game, folder)
+    assert sorted(p.name for p in folder.iterdir()) == [PREVIOUS, 'filler'] and (folder/PREVIOUS).read_bytes() == before
+    assert resume(new_game(game.config), folder) == [f'Resumed after epoch 0 from {PREVIOUS}.']
+
+
+@pytest.mark.fault('A cell raises in the middle of a run (its disk is full)', 'Papermill exits with an error, the output notebook is marked as failed, there is no record, and the earlier checkpoint is intact')
+def test_a_cell_that_raises_leaves_a_consistent_folder(tmp_path, tiny_disk):
+    disk, fill = tiny_disk
+    config = RunConfig.resolve(**SMALL)
+    save_checkpoint(new_game(config), disk/config.run_id)
+    fill()
+    process = papermill(tmp_path/'out.ipynb', *PARAMETERS, '-p', 'runs_dir', disk)
+    said, _ = process.communicate()
+    assert process.returncode != 0 and 'could not be written: No space left on device' in said
+    notebook = json.loads((tmp_path/'out.ipynb').read_text())
+    assert 'An Exception was encountered' in ''.join(notebook['cells'][0]['source'])
+    assert not (disk/config.run_id/'record.json').exists()
+    assert resume(new_game(config), disk/config.run_id) == [f'Resumed after epoch 0 from {PREVIOUS}.']
+
+
+KILLED_WHILE_WRITING = '''
+import sys, os, signal
+from pathlib import Path
+from dcgan_nb.data import write_file
+os.fsync = lambda f: os.kill(os.getpid(), signal.SIGKILL)
+write_file(Path(sys.argv[1]), b'new'*1000)
+'''
+
+
+@pytest.mark.fault('Killed while a file is being written', 'The file has its old content, whole')
+def test_a_kill_while_writing_leaves_the_old_file(tmp_path):
+    write_file(tmp_path/'file', 'old')
+    killed = subprocess.run([sys.executable, '-c', KILLED_WHILE_WRITING, tmp_path/'file'], cwd=ROOT)
+    assert killed.returncode == -signal.SIGKILL and (tmp_path/'file').read_text() == 'old'
+
+
+def cut(content): return content[:len(content) // 2]
+def flip(content): return content[:-1000] + bytes([content[-1000] ^ 1]) + content[-999:]
+def empty(content): return b''
+
+
+@pytest.fixture
+def two_checkpoints(tmp_path):
+    game = new_game(RunConfig.resolve(**SMALL))
+    for _ in range(2):
+        game.history.append(train_epoch(game, load_data('fashion_mnist_sample').x_train[:50]))
+        save_checkpoint(game, tmp_path)
+    return game.config, tmp_path
+
+
+DAMAGES = [pytest.param(damage, id=damage.__name__, marks=pytest.mark.fault(f'The newest checkpoint {what}', 'It is named, and the one before is used'))
+           for damage, what in ((cut, 'is cut off in the middle'), (flip, 'has one flipped bit'), (empty, 'is empty'))]
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(damage, two_checkpoints):
+    config, folder = two_checkpoints
+    (folder/NEWEST).write_bytes(damage((folder/NEWEST).read_bytes()))
+    game = new_game(config)
+    said = resume(game, folder)
+    assert len(said) == 2 and said[0].startswith(f'{NEWEST} is damaged') and said[1] == f'Resumed after epoch 1 from {PREVIOUS}.'
+    assert len(game.history) == 1 and game.resumed == [1]
+
+
+@pytest.mark.fault('Both checkpoints are damaged', 'Both are named, and the run starts anew and says so')
+def test_two_damaged_checkpoints_mean_a_new_start_and_untouched_weights(two_checkpoints):
+    config, folder = two_checkpoints
+    for name in NEWEST, PREVIOUS: (folder/name).write_bytes(flip((folder/name).read_bytes()))
+    game = new_game(config)
+    said = resume(game, folder)
+    assert [s.split()[0] for s in said[:2]] == [NEWEST, PREVIOUS] and said[2] == 'No checkpoint could be read: the run starts anew.'
+    assert generator_bytes(game.G) == generator_bytes(new_game(config).G) and game.history == []
+
+
+EVIL = 'import os, pickle\nclass Evil:\n    def __reduce__(self): return (os.system, ("touch {}",))\n'
+
+
+@pytest.mark.fault('A pickle that runs code, in place of a checkpoint', 'Refused without running it, with or without a matching checksum')
+@pytest.mark.parametrize('signed', [False, True])
+def test_a_malicious_checkpoint_is_refused(signed, two_checkpoints, tmp_path):
+    import hashlib
+    config, folder = two_checkpoints
+    space = {}
+    exec(EVIL.format(tmp_path/'pwned'), space)
+    evil = space['pickle'].dumps(space['Evil'](), protocol=2)
+    (folder/NEWEST).write_bytes(hashlib.sha256(evil).digest()*signed + evil)
+    said = resume(new_game(config), folder)
+    assert NEWEST in said[0] and said[1].startswith('Resumed after epoch 1') and not (tmp_path/'pwned').exists()
+    space['pickle'].loads(evil)
+    assert (tmp_path/'pwned').exists(), 'the pickle is as malicious as it claims to be'
+
+
+@pytest.mark.fault('A parameter that is code, or a path out of the run folder', 'Refused as an unknown name; nothing is run or written')
+@pytest.mark.parametrize('parameter', [('loss', "bce'); open('pwned', 'w'); ('"), ('dataset', '../../pwned'), ('arch', '{x}; import os'), ('seed', '1; open("pwned", "w")'), ('recipe', '$(touch pwned)')])
+def test_parameters_cannot_carry_code(parameter, tmp_path):
+    with pytest.raises(InputError, match=f'{parameter[0]}='): RunConfig.resolve(profile='smoke', runs_dir=str(tmp_path), **dict([parameter]))
+    if parameter[0] != 'loss': return
+    process = papermill(tmp_path/'out.ipynb', *PARAMETERS, '-p', 'runs_dir', tmp_path/'runs', '-p', *parameter)
+    said, _ = process.communicate()
+    assert process.returncode != 0 and 'is not known' in said and not (ROOT/'pwned').exists() and not (tmp_path/'runs').exists()
+
+
+@pytest.mark.fault('A kernel that never starts', 'Papermill gives up after its start timeout and exits with an error; no run folder is made')
+def test_a_kernel_that_never_starts(tmp_path):
+    spec = tmp_path/'kernels'/'asleep'
+    spec.mkdir(parents=True)
+    (spec/'kernel.json').write_text(json.dumps(dict(argv=[sys.executable, '-c', 'import time; time.sleep(600)', '{connection_file}'], display_name='asleep', language='python')))
+    process = subprocess.run([BIN/'papermill', 'nbs/train.ipynb', tmp_path/'out.ipynb', '-k', 'asleep', '--start-timeout', '3', '--no-progress-bar', *PARAMETERS, '-p', 'runs_dir', tmp_path/'runs'],
+                             cwd=ROOT, env=os.environ | dict(JUPYTER_PATH=str(tmp_path)), capture_output=True, text=True, timeout=60)
+    assert process.returncode != 0 and "Kernel didn't respond in 3 seconds" in process.stderr and not (tmp_path/'runs').exists()
+    assert not [p for p in psutil.process_iter(['cmdline']) if 'time.sleep(600)' in ' '.join(p.info['cmdline'] or [])], 'it is not left behind'
+
+
+@pytest.mark.fault('Eight runs at once on one machine, three times over', 'None is lost; the same run asked for twice is trained once')
+def test_eight_runs_at_once(tmp_path):
+    tiny = ['-p', 'profile', 'smoke', '-p', 'device', 'cpu', '-p', 'epochs', '1', '-p', 'g_width', '2', '-p', 'd_width', '2', '-p', 'n_eval', '50', '-p', 'runs_dir', tmp_path/'runs']
+    for round in range(3):
+        logs = [open(tmp_path/f'{round}-{i}.log', 'w') for i in range(8)]
+        processes = [papermill(tmp_path/f'{round}-{i}.ipynb', *tiny, '-p', 'seed', 10*round + i % 7, output=logs[i]) for i in range(8)]     # the first and the last are the same run
+        failed = [Path(log.name).read_text()[-2000:] for p, log in zip(processes, logs) if p.wait() != 0]
+        assert not failed, failed[0]
+    records = read_records(tmp_path/'runs')
+    assert sorted(r['config']['seed'] for r in records) == [10*round + i for round in range(3) for i in range(7)]
+    assert not scan_records(tmp_path/'runs')[1]
+
+
+JUNK = dict(cut='{"schema": 1, "run_id"', empty='', foreign='[1, 2]', newer='{"schema": 2}', shape='{"schema": 1}', binary='\x00\x01')
+
+
+@pytest.fixture
+def junk(tmp_path):
+    "Run folders as no run leaves them."
+    runs = tmp_path/'runs'
+    for name, text in JUNK.items():
+        (runs/name).mkdir(parents=True)
+        (runs/name/'record.json').write_text(text)
+    for name in 'failed', 'partial', 'nothing', 'a_folder_as_record/record.json': (runs/name).mkdir(parents=True)
+    (runs/'failed'/'outcome.txt').write_text('failed: InputError: no data\n')
+    (runs/'partial'/NEWEST).write_bytes(b'x')
+    source = next(ROOT.glob('reports/records/*/record.json'))
+    (runs/'under_another_name').mkdir()
+    (runs/'under_another_name'/'record.json').write_bytes(source.read_bytes())
+    return runs
+
+
+@pytest.mark.fault('Missing, failed, partial, damaged and foreign records among one\'s runs', 'Every chapter is made all the same; each is listed with its reason on this page')
+@pytest.mark.parametrize('chapter', sorted(p.stem for p in (ROOT/'nbs/chapters').glob('*.ipynb') if p.stem not in ('losses', 'calibration', 'speed')))
+def test_no_record_breaks_a_chapter(chapter, junk, run, tmp_path):
+    made = run('papermill', f'nbs/chapters/{chapter}.ipynb', tmp_path/'page.ipynb', '-p', 'runs_dir', junk, '-p', 'files_dir', tmp_path/'files', '--no-progress-bar', '--log-level', 'WARNING', OMP_NUM_THREADS='1')
+    assert made.returncode == 0, made.stderr[-3000:]
+    page = (tmp_path/'page.ipynb').read_text()
+    if chapter == 'faults':
+        for name in (*JUNK, 'failed', 'partial', 'nothing', 'a_folder_as_record', 'under_another_name'): assert f'{name}</td>' in page, name
+        assert 'InputError: no data' in page and 'the record in it is of' in page
+    if chapter == 'verdicts': assert f'{len(JUNK) + 5} run folders are no evidence' in page
+
+
+def test_the_table_in_the_book_is_of_these_tests(request):
+    "Run `make faults` after a change of the faults."
+    listed = {f['test']: (f['fault'], f['outcome'], f['passed']) for f in json.loads((ROOT/'reports/faults.json').read_text())['faults']}
+    for item in request.session.items:
+        if mark := item.get_closest_marker('fault'): assert listed.get(item.nodeid) == (*mark.args, True), item.nodeid
+    for test in listed: assert f"def {test.split('::')[1].split('[')[0]}(" in (ROOT/test.split('::')[0]).read_text(), test
