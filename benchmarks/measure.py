@@ -1,0 +1,220 @@
+"""What all benchmarks share: interleaved measurement, the limits of the hardware, options and result files.
+
+Variants take turns in one process: A, B, …, A, B, …, so that whatever changes the machine's speed meanwhile meets all of them. A first round warms up and is
+not counted. Ratios are taken within a round and only then summarised: the median, and the range of all rounds.
+"""
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from dcgan_nb.config import RunConfig, pick_device, project_root
+from dcgan_nb.data import ImageData, load_data, normalise, write_file
+from dcgan_nb.optim import PRECISIONS
+from dcgan_nb.records import code_version, environment
+from dcgan_nb.registry import InputError, Registry
+from dcgan_nb.train import d_step, g_step, new_game
+
+SCHEMA = 1
+DEVICES = Registry('device', auto='CUDA if it is there, else the processor', cpu='the processor', cuda='an NVIDIA GPU')
+
+
+# ---- time and memory
+
+def sync(device:str) -> None:
+    "Wait until the device has done what it was given."
+    if device == 'cuda': torch.cuda.synchronize()
+
+
+def _reset_peak(device:str) -> None:
+    if device == 'cuda': torch.cuda.reset_peak_memory_stats()
+    else:
+        try: Path('/proc/self/clear_refs').write_text('5')     # Linux: the peak starts anew from what is held now
+        except OSError: pass
+
+
+def _peak_mb(device:str) -> float|None:
+    if device == 'cuda': return torch.cuda.max_memory_allocated() / 1e6
+    try: lines = Path('/proc/self/status').read_text().splitlines()
+    except OSError: return None
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith('VmHWM')), None)
+
+
+@dataclass
+class Timing:
+    "What the rounds of one variant took."
+    seconds: list[float] = field(default_factory=list)   # a number for each round
+    peak_mb: float|None = None   # most memory held in a round, MB: by CUDA's allocator, or by this process without its workers
+
+
+def interleave(
+    variants:dict[str, Callable],     # name → function without arguments
+    repeats:int,                      # rounds that count, after one that warms up
+    device:str='cpu',
+    clock:Callable=time.perf_counter,
+    report:Callable|None=print,       # called with a line after every round
+) -> dict[str, Timing]:
+    "Run all variants in turn, round after round."
+    timings = {name: Timing() for name in variants}
+    for i in range(repeats + 1):
+        took = {}
+        for name, f in variants.items():
+            _reset_peak(device)
+            sync(device)
+            start = clock()
+            f()
+            sync(device)
+            took[name] = clock() - start
+            if i == 0: continue
+            timings[name].seconds.append(took[name])
+            timings[name].peak_mb = max(filter(None, (timings[name].peak_mb, _peak_mb(device))), default=None)
+        if report:
+            label = f'round {i}/{repeats}' if i else 'warm-up'
+            report(f"  {label}   " + '   '.join(f'{name} {s:.3g} s' for name, s in took.items()), flush=True)
+    return timings
+
+
+def summary(values:list[float]) -> dict:   # median, low, high
+    "The median and the range."
+    return dict(median=statistics.median(values), low=min(values), high=max(values))
+
+
+def compared(
+    timings:dict[str, Timing],
+    n_images:dict|int|None=None,   # images in a round, or variant → images
+) -> list[dict]:                   # variant, seconds, ratio (1: as fast as the first, 2: twice as fast), images_s, peak_memory_mb
+    "A row for each variant; ratios compare it with the first variant of the same round."
+    first, rows = next(iter(timings.values())).seconds, []
+    for name, t in timings.items():
+        row = dict(variant=name, seconds=summary(t.seconds), ratio=summary([a / b for a, b in zip(first, t.seconds)]),
+                   peak_memory_mb=t.peak_mb)
+        if n_images:
+            n = n_images[name] if isinstance(n_images, dict) else n_images
+            row['images_s'] = summary([n / s for s in t.seconds])
+        rows.append(row)
+    return rows
+
+
+# ---- what the hardware can do, and what a step needs
+
+@contextmanager
+def _as_convolutions_may(device:str):
+    "Matrix products in float32 with TF32 if cuDNN's convolutions may use it: a limit must not lie below what it limits."
+    before = torch.get_float32_matmul_precision()
+    if device == 'cuda' and torch.backends.cudnn.allow_tf32: torch.set_float32_matmul_precision('high')
+    try: yield
+    finally: torch.set_float32_matmul_precision(before)
+
+
+def matmul_rate(
+    device:str,
+    dtype:torch.dtype=torch.float32,
+    n:int|None=None,       # rows and columns; None: 8192 on CUDA, else 2048
+    repeats:int=7,
+) -> float:                # FLOP/s
+    "What the device reaches in a product of two n × n matrices, 2n³ operations: the median of some."
+    n = n or (8192 if device == 'cuda' else 2048)
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    with _as_convolutions_may(device):
+        timing, = interleave({'product': lambda: a @ b}, repeats, device, report=None).values()
+    return 2 * n**3 / statistics.median(timing.seconds)
+
+
+def limits(device:str, quick:bool) -> dict[str, float]:   # precision → FLOP/s
+    "The measured rate of a large matrix product in every precision that the device trains in."
+    rates = {p: matmul_rate(device, PRECISIONS[p] or torch.float32, 128 if quick else None) for p in precisions(device)}
+    for p, rate in rates.items(): print(f'  matrix product, {p}: {rate / 1e9:,.0f} GFLOP/s', flush=True)
+    return rates
+
+
+def precisions(device:str) -> list[str]:
+    "The precisions of `PRECISIONS` that a device takes."
+    def taken(p):
+        try: return bool(RunConfig.resolve(precision=p, device=device))
+        except InputError: return False
+    return [p for p in PRECISIONS if taken(p)]
+
+
+def step_flops(
+    config:RunConfig,
+) -> float:            # of the convolutions and matrix products in one `d_step` and one `g_step` of ours, forwards and backwards
+    "What a step needs. The rest (batch norm, activations, Adam) is bound by memory and not counted."
+    n = min(8, config.batch_size)           # the count grows in proportion to the batch and depends on no device
+    game = new_game(replace(config, device='cpu', precision='float32'))
+    with FlopCounterMode(display=False) as counter:
+        d_step(game, normalise(sample_images(n, 'cpu')))
+        g_step(game, n)
+    return counter.get_total_flops() * config.batch_size / n
+
+
+# ---- images
+
+def sample_data(n_train:int, n_test:int=0) -> ImageData:
+    "The images that ship with the package, repeated up to the wanted numbers: speed does not depend on what they show."
+    data = load_data('fashion_mnist_sample')
+    def repeated(x, n): return x[torch.arange(n) % len(x)]
+    return replace(data, x_train=repeated(data.x_train, n_train), y_train=repeated(data.y_train, n_train),
+                   x_test=repeated(data.x_test, n_test), y_test=repeated(data.y_test, n_test))
+
+
+def sample_images(n:int, device:str) -> Tensor:   # (n, 1, 28, 28) uint8
+    "Training images on a device."
+    return sample_data(n).x_train.to(device)
+
+
+# ---- options and results
+
+def chosen_device(name:str) -> str:   # 'cpu' or 'cuda'
+    "The device of that name; an `InputError` if it is not known or not there."
+    DEVICES[name]
+    return ('cuda' if torch.cuda.is_available() else 'cpu') if name == 'auto' else pick_device(name)
+
+
+def options(prog:str, description:str) -> argparse.ArgumentParser:
+    "The options that every benchmark has."
+    parser = argparse.ArgumentParser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--device', default='auto', help=', '.join(DEVICES))
+    parser.add_argument('--repeats', type=int, help="rounds that count; without it, the benchmark's own number")
+    parser.add_argument('--quick', action='store_true', help='tiny sizes, to see whether all works; the numbers mean nothing')
+    parser.add_argument('--to', type=Path, help='folder of the results; without it reports/benchmarks, or reports/benchmarks-quick with --quick')
+    return parser
+
+
+def write_result(name:str, device:str, parameters:dict, rows:list[dict], to:Path) -> Path:
+    "One JSON file, complete or not there."
+    result = dict(schema=SCHEMA, name=name, device=device, environment=environment(), code=code_version(),
+                  date=datetime.now(timezone.utc).isoformat(timespec='seconds'), parameters=parameters, rows=rows)
+    to.mkdir(parents=True, exist_ok=True)
+    path = to/f'{name}-{device}.json'
+    write_file(path, json.dumps(result, indent=1, allow_nan=False) + '\n')
+    return path
+
+
+def command(
+    name:str,               # of the benchmark
+    measure:Callable,       # (device, repeats, quick) → parameters, rows
+    description:str,
+    repeats:int=5,          # its own number of rounds
+    argv:list[str]|None=None,
+) -> None:
+    "What `python -m benchmarks.<name>` does."
+    given = options(f'python -m benchmarks.{name}', description).parse_args(argv)
+    try:
+        device, repeats = chosen_device(given.device), repeats if given.repeats is None else given.repeats
+        if repeats < 1: raise InputError(f'repeats={repeats} is too few: at least 1.')
+        to = given.to or project_root()/'reports'/('benchmarks-quick' if given.quick else 'benchmarks')
+        print(f'{name} on {device}', flush=True)
+        parameters, rows = measure(device, repeats, given.quick)
+        path = write_result(name, device, dict(repeats=repeats, quick=given.quick, **parameters), rows, to)
+    except InputError as error: sys.exit(str(error))
+    print(f'  written: {path.parent.name}/{path.name}', flush=True)

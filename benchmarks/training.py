@@ -1,0 +1,42 @@
+"""Images per second of training: ours against the usual recipe (benchmarks/reference.py), at equal networks, batch, precision and Adam settings.
+
+A round is one epoch over n images, reading them included. The limit is the rate of a large matrix product on the same device, in the same precision. The share of
+it counts the work that a step of ours needs (D frozen while G learns), for both: the recipe computes gradients that nobody uses, but spares one pass of G.
+"""
+from benchmarks import measure as m
+from benchmarks import reference
+from dcgan_nb.config import RunConfig
+from dcgan_nb.train import new_game, train_epoch
+
+
+def settings(device:str, quick:bool) -> list[dict]:   # width, batch size, images in a round
+    "What is compared."
+    if quick: return [dict(width=8, batch_size=16, n_images=64)]
+    if device == 'cpu': return [dict(width=width, batch_size=128, n_images=n) for width, n in ((32, 6400), (64, 3200))]
+    return [dict(width=64, batch_size=size, n_images=60_000 // size * size) for size in (64, 128, 256, 512, 1024)]
+
+
+def config_of(width:int, batch_size:int, device:str, precision:str='float32') -> RunConfig:
+    "A run of the standard recipe."
+    return RunConfig.resolve(profile='full', g_width=width, d_width=width, batch_size=batch_size, device=device, precision=precision)
+
+
+def measure(device:str, repeats:int, quick:bool) -> tuple[dict, list[dict]]:   # parameters, rows
+    limits, rows = m.limits(device, quick), []
+    for setting in settings(device, quick):
+        width, size, n = setting.values()
+        print(f'  width {width}, batch {size}, {n:,} images a round', flush=True)
+        data, config = m.sample_data(n), config_of(width, size, device)
+        players, batches, x = reference.new_players(config), reference.loader(data, size, device), data.x_train.to(device)
+        games = {p: new_game(config_of(width, size, device, p)) for p in limits}
+        variants = {'reference': lambda: reference.train_epoch(players, batches, config.latent_dim)}
+        variants |= {f'ours, {p}': lambda game=game: train_epoch(game, x) for p, game in games.items()}
+        flops = m.step_flops(config) / size
+        for row in m.compared(m.interleave(variants, repeats, device), n):
+            precision = row['variant'].removeprefix('ours, ') if row['variant'] != 'reference' else 'float32'
+            share = {k: v * flops / limits[precision] for k, v in row['images_s'].items()}
+            rows.append(setting | row | dict(precision=precision, share_of_limit=share, limit_images_s=limits[precision] / flops))
+    return dict(limits_flop_s=limits, architecture=config.arch), rows
+
+
+if __name__ == '__main__': m.command('training', measure, __doc__)
