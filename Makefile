@@ -20,7 +20,7 @@ DEVICE  ?= cuda
 CUDA_PYTHON ?= 3.12
 STUDY   := $(if $(SEEDS),seeds=$(SEEDS)) $(if $(MNIST),"mnist=$(MNIST)")
 
-.PHONY: help report study plan publish cuda-bundle cuda-results test faults env readme export clean distclean lock
+.PHONY: help report study plan publish bench cuda-bundle cuda-results test faults env readme export clean distclean lock
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [REPORTS=reports]   train, evaluate, build the book"
@@ -29,6 +29,7 @@ help:
 	@echo "make publish     copy the records of reports/runs that claims use to reports/records"
 	@echo "make cuda-bundle [CLAIM=] [PROFILE=full] [MNIST=] [CUDA_PYTHON=3.12]   an archive that runs the study on a CUDA machine without a network"
 	@echo "make cuda-results FILE=results.tar.gz   its results back, published"
+	@echo "make bench [BENCH=\"training levers scaling startup fid\"] [DEVICE=cpu|cuda]   measure speed; nothing else should run meanwhile"
 	@echo "make test        notebooks and pytest"
 	@echo "make faults      break things on purpose and write the book's table of what happens"
 	@echo "make env         the environment alone, in $(VENV)"
@@ -50,6 +51,10 @@ plan: $(READY)
 
 publish: $(READY)
 	@python -c "from dcgan_nb.report import publish; publish('$(REPORTS)/runs')"
+
+# The results go to reports/benchmarks/. DEVICE counts only if it is given: its default above is meant for the bundle.
+bench: $(READY)
+	@python -m benchmarks $(BENCH) --device $(if $(filter file,$(origin DEVICE)),auto,$(DEVICE))
 
 # One archive for a CUDA machine without a network, and its results back.
 cuda-bundle: $(READY)

@@ -1,0 +1,124 @@
+"""What each speed lever gives, alone: ours, and ours with one thing switched back or on, in turn.
+
+Every variant trains an epoch over the same images with `train_epoch`; a variant changes its own game, or a function that `train_epoch` calls, and nothing in the
+library. The ratio is a variant's speed relative to ours: below 1 it is slower. `ours` tells whether the library's training has the lever.
+"""
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from unittest import mock
+
+import torch
+from torch import nn
+
+from benchmarks import measure as m
+from benchmarks import reference
+from benchmarks.training import config_of
+from dcgan_nb import train
+from dcgan_nb.losses import LOSSES
+from dcgan_nb.optim import OPTIMIZERS, autocast
+from dcgan_nb.train import Game
+
+
+@dataclass(frozen=True)
+class Lever:
+    "One change of ours."
+    ours: bool        # True: ours has the lever, the variant lacks it
+    reason: str       # why it is kept or rejected
+    change: Callable = lambda game: None               # done to the game, once
+    patches: Callable = lambda game, images: {}        # name in dcgan_nb.train → what stands there while the variant trains
+
+
+def _d_not_frozen(game:Game) -> None: game.D.requires_grad_ = lambda on: game.D
+
+def _plain_adam(game:Game) -> None:
+    c = game.config
+    game.opt_g, game.opt_d = (torch.optim.Adam(net.parameters(), lr=lr, betas=(c.beta1, c.beta2))
+                              for net, lr in ((game.G, c.g_lr), (game.D, c.d_lr)))
+
+def _channels_last(game:Game) -> None:
+    for net in (game.G, game.D): net.to(memory_format=torch.channels_last)
+
+def _not_in_place(game:Game) -> None:
+    for layer in (*game.G.modules(), *game.D.modules()):
+        if hasattr(layer, 'inplace'): layer.inplace = False
+
+def transposed_first_layer(game:Game) -> None:
+    "G's linear layer as the transposed convolution of a 1 × 1 input, with the same weights: the same function of z."
+    linear, unflatten, *rest = game.G
+    _, s, _ = unflatten.unflattened_size
+    first = nn.ConvTranspose2d(linear.in_features, linear.out_features // s**2, s, bias=False).to(linear.weight.device)
+    with torch.no_grad(): first.weight.copy_(linear.weight.T.reshape(first.weight.shape))
+    game.G = nn.Sequential(nn.Unflatten(1, (linear.in_features, 1, 1)), first, *rest)
+    game.opt_g = OPTIMIZERS[game.config.optimizer](list(game.G.parameters()), game.config.g_lr, game.config.beta1, game.config.beta2)
+
+
+def _each_item(game:Game, images) -> dict:
+    def read(log): return {k: v.item() for k, v in log.items()} and log
+    d_step, g_step = train.d_step, train.g_step
+    return dict(d_step=lambda game, x: read(d_step(game, x)), g_step=lambda game, n: read(g_step(game, n)))
+
+def _data_loader(game:Game, images) -> dict:
+    batches, device = reference.loader(images, game.config.batch_size, game.config.device), torch.device(game.config.device)
+    return dict(batches=lambda *args: (x.to(device) for x, _ in batches))
+
+def _batches_channels_last(game:Game, images) -> dict:
+    batches = train.batches
+    return dict(batches=lambda *args: (x.contiguous(memory_format=torch.channels_last) for x in batches(*args)))
+
+def _no_norms(game:Game, images) -> dict:
+    nothing = torch.zeros((), device=game.z_fixed.device)
+    return dict(get_total_norm=lambda gradients: nothing)
+
+def one_pass_d_step(game:Game, x_real:torch.Tensor) -> dict:
+    "`d_step` with real and generated images in one batch of D: another game, because batch norm then sees their mixture."
+    with autocast(game.config.precision, x_real.device):
+        with torch.no_grad(): x_fake = game.G(train.draw_noise(game, len(x_real)))
+        d_real, d_fake = game.D(torch.cat([x_real, x_fake])).float().chunk(2)
+        loss = LOSSES[game.config.loss].d_loss(d_real, d_fake)
+    d_grad = train._descend(game, loss, game.opt_d)
+    return dict(d_loss=loss.detach(), d_real=d_real.detach().mean(), d_fake=d_fake.detach().mean(), d_grad=d_grad)
+
+
+LEVERS = {
+    'D not frozen in G’s step': Lever(True, 'nobody uses D’s weight gradients there', _d_not_frozen),
+    'losses read at every step': Lever(True, 'the means of an epoch need one reading', patches=_each_item),
+    'Adam not fused': Lever(True, 'the same rule in fewer passes over memory', _plain_adam),
+    'DataLoader and PIL': Lever(True, 'all images fit into memory as bytes', patches=_data_loader),
+    'first layer a transposed convolution': Lever(True, 'the same function as a plain matrix product', transposed_first_layer),
+    'activations not in place': Lever(True, 'the input of an activation is not needed again', _not_in_place),
+    'channels last': Lever(False, 'a layout for the sake of speed alone: would have to pay off on every device', _channels_last, _batches_channels_last),
+    'no gradient norms': Lever(False, 'the norms are part of the record of a run', patches=_no_norms),
+    'real and generated in one pass of D': Lever(False, 'another game: batch norm would see the mixture of both',
+                                                 patches=lambda game, images: dict(d_step=one_pass_d_step)),
+}
+
+
+def variant(lever:Lever|None, config, images) -> Callable:
+    "An epoch of a game of its own, with the lever's change."
+    game, x, patches = train.new_game(config), images.x_train.to(config.device), {}
+    if lever:
+        lever.change(game)
+        patches = lever.patches(game, images)
+    def epoch():
+        with ExitStack() as stack:
+            for name, replacement in patches.items(): stack.enter_context(mock.patch.object(train, name, replacement))
+            return train.train_epoch(game, x)
+    return epoch
+
+
+def measure(device:str, repeats:int, quick:bool) -> tuple[dict, list[dict]]:   # parameters, rows
+    width, size, n = (8, 16, 32) if quick else (32, 128, 5120) if device == 'cpu' else (64, 128, 25_600)
+    images, rows = m.sample_data(n), []
+    for precision in m.precisions(device):
+        print(f'  {precision}, width {width}, batch {size}, {n:,} images a round', flush=True)
+        config = config_of(width, size, device, precision)
+        variants = {'ours': variant(None, config, images)} | {name: variant(lever, config, images) for name, lever in LEVERS.items()}
+        for row in m.compared(m.interleave(variants, repeats, device), n):
+            lever = LEVERS.get(row['variant'])
+            decision = dict(ours=lever.ours, decision='kept' if lever.ours else 'rejected', reason=lever.reason) if lever else {}
+            rows.append(dict(precision=precision) | row | decision)
+    return dict(width=width, batch_size=size, n_images=n), rows
+
+
+if __name__ == '__main__': m.command('levers', measure, __doc__)
