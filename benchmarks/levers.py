@@ -82,7 +82,7 @@ def one_pass_d_step(game:Game, x_real:torch.Tensor) -> dict:
 
 LEVERS = {
     'D not frozen in G’s step': Lever(True, 'nobody uses D’s weight gradients there', _d_not_frozen),
-    'losses read at every step': Lever(True, 'the means of an epoch need one reading', patches=_each_item),
+    'losses read at every step': Lever(True, 'one reading at the end of an epoch is enough', patches=_each_item),
     'Adam not fused': Lever(True, 'the same rule in fewer passes over memory', _plain_adam),
     'DataLoader and PIL': Lever(True, 'all images fit into memory as bytes', patches=_data_loader),
     'first layer a transposed convolution': Lever(True, 'the same function as a plain matrix product', transposed_first_layer),

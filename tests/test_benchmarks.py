@@ -1,0 +1,217 @@
+"The benchmarks: do the two sides do the same work, is the measuring right, does a failure leave the results alone? How fast anything is, no test says."
+import ast
+import json
+import os
+import re
+import sys
+from importlib import import_module
+from types import SimpleNamespace
+
+import matplotlib
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import ROOT
+
+import benchmarks.__main__ as all_of_them
+from benchmarks import BENCHMARKS, levers, measure, reference
+from dcgan_nb import train
+from dcgan_nb.config import RunConfig
+from dcgan_nb.data import normalise
+from dcgan_nb.registry import InputError
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def small(rng):
+    "A small run with a seed of its own."
+    return RunConfig.resolve(profile='smoke', g_width=8, d_width=8, batch_size=16, device='cpu', seed=torch.randint(2**31, (), generator=rng).item())
+
+
+def same_work(step, rng):
+    "From the same weights, images and noise: has the step the loss of our `d_step`, and does it move D's weights to the same place?"
+    config = small(rng)
+    game, players = train.new_game(config), reference.new_players(config)
+    x = measure.sample_images(1000, 'cpu')
+    x_real = normalise(x[torch.randperm(len(x), generator=rng)[:config.batch_size]])
+    z = torch.randn(config.batch_size, config.latent_dim, generator=train.random_stream(config.seed, 'noise'))
+    ours, theirs = train.d_step(game, x_real), step(players, x_real, z)
+    apart = torch.cat([(a - b).detach().flatten().abs() for a, b in zip(game.D.parameters(), players.D.parameters())])
+    # Adam's first step has the length of the learning rate whatever the gradient's: a weight whose gradient is all but 0 may go either way
+    return abs(ours['d_loss'].item() - theirs['d_loss']) < 1e-5, apart.mean().item() < 0.01 * config.d_lr
+
+
+def test_the_reference_does_the_work_of_ours(rng):
+    for _ in range(3): assert same_work(reference.step, rng) == (True, True)
+
+
+def wrong_step(p, x_real, z, generated=True, one_pass=False):
+    "A step of D that leaves out the gradient of the generated images, or shows D both kinds in one batch."
+    p.opt_d.zero_grad()
+    x_fake = p.G(z).detach()
+    d_real, d_fake = p.D(torch.cat([x_real, x_fake])).chunk(2) if one_pass else (p.D(x_real), p.D(x_fake))
+    real, fake = F.softplus(-d_real).mean(), F.softplus(d_fake).mean()
+    (real + (fake if generated else fake.detach())).backward()
+    p.opt_d.step()
+    return dict(d_loss=(real + fake).item())
+
+
+def test_the_comparison_notices_other_work(rng):
+    assert same_work(wrong_step, rng) == (True, True), 'without its faults it is right'
+    assert same_work(lambda *args: wrong_step(*args, generated=False), rng) == (True, False)
+    assert same_work(lambda *args: wrong_step(*args, one_pass=True), rng) == (False, False)
+
+
+def test_levers_change_the_speed_and_not_the_game(rng):
+    config, images = small(rng), measure.sample_data(64)
+    ours = levers.variant(None, config, images)()
+    for name, lever in levers.LEVERS.items():
+        if name == 'DataLoader and PIL': continue       # another order of the images
+        entry = levers.variant(lever, config, images)()
+        same = all(abs(ours[k] - entry[k]) < 1e-3 for k in ('d_loss', 'g_loss', 'd_real', 'd_fake'))
+        assert same == (name != 'real and generated in one pass of D'), name
+        assert (entry['d_grad'] == 0) == (name == 'no gradient norms')
+    assert train.train_epoch is levers.train.train_epoch and train.d_step.__module__ == 'dcgan_nb.train', 'the library is as before'
+
+
+def test_the_other_first_layer_is_the_same_function(rng):
+    game = train.new_game(small(rng))
+    z = torch.randn(16, game.config.latent_dim, generator=rng)
+    before = game.G(z)
+    levers.transposed_first_layer(game)
+    assert any(isinstance(m, torch.nn.ConvTranspose2d) and m.kernel_size == (7, 7) for m in game.G)
+    torch.testing.assert_close(game.G(z), before, rtol=0, atol=1e-5)
+
+
+def test_pictures_are_the_images_that_ours_sees(rng):
+    data = measure.sample_data(1000)
+    i = torch.randint(1000, (), generator=rng).item()
+    x, y = reference.Pictures(data)[i]
+    assert y == data.y_train[i]
+    torch.testing.assert_close(x[None], normalise(data.x_train[i:i + 1]))
+
+
+def test_operations_of_a_step_are_those_counted_by_hand():
+    w, nz = 8, 100
+    config = RunConfig.resolve(profile='smoke', g_width=w, d_width=w, batch_size=20, device='cpu')
+    G = [nz * 2*w*49, 49 * 2*w*w * 16, 196 * w * 16]           # multiplications for an image, layer by layer
+    D = [196 * w * 16, 49 * w*2*w * 16, 2*w * 49]
+    d_step = sum(G) + 2*(3*sum(D) - D[0])                      # both kinds: forwards, back to the weights, back to all inputs but the image
+    g_step = 3*sum(G) - G[0] + 2*sum(D)                        # D's weights get no gradient, z neither
+    assert measure.step_flops(config) == 2*20*(d_step + g_step)
+
+
+def test_variants_take_turns_and_ratios_are_taken_within_a_round():
+    now, order, lines = 0.0, [], []
+    took = {'a': iter([50, 4, 8, 2]), 'b': iter([70, 2, 2, 2])}     # the first of each warms up
+    def variant(name):
+        def f():
+            nonlocal now
+            order.append(name)
+            now += next(took[name])
+        return f
+    timings = measure.interleave({n: variant(n) for n in took}, 3, clock=lambda: now, report=lambda line, flush: lines.append(line))
+    assert order == ['a', 'b'] * 4 and len(lines) == 4
+    assert timings['a'].seconds == [4, 8, 2] and timings['b'].seconds == [2, 2, 2]
+    a, b = measure.compared(timings, 24)
+    assert a['ratio'] == dict(median=1, low=1, high=1)
+    assert b['ratio'] == dict(median=2, low=1, high=4), 'of 2, 4 and 1: not the ratio of the medians over all rounds, nor of the sums'
+    assert a['seconds'] == dict(median=4, low=2, high=8) and a['images_s'] == dict(median=6, low=3, high=12)
+
+
+@pytest.fixture(scope='module')
+def quick_training(run, tmp_path_factory):
+    "The folder with a result of the real command, and what it printed."
+    folder = tmp_path_factory.mktemp('benchmarks')
+    done = run(sys.executable, '-m', 'benchmarks.training', '--quick', '--device', 'cpu', '--repeats', '2', '--to', folder, OMP_NUM_THREADS='1')
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_a_quick_benchmark_writes_a_result(quick_training):
+    folder, printed = quick_training
+    assert [p.name for p in folder.iterdir()] == ['training-cpu.json']
+    assert 'warm-up' in printed and 'round 2/2' in printed and '\r' not in printed
+    text = (folder/'training-cpu.json').read_text()
+    assert not re.search(r'"/\w', text) and str(ROOT) not in text and str(folder) not in text, 'no path of one machine'
+    result = json.loads(text)
+    assert (result['schema'], result['name'], result['device']) == (measure.SCHEMA, 'training', 'cpu')
+    assert result['parameters']['quick'] and result['parameters']['repeats'] == 2 and result['environment']['versions']['torch']
+    assert result.keys() >= {'code', 'date'}
+    assert [row['variant'] for row in result['rows']] == ['reference', 'ours, float32']
+    for row in result['rows']:
+        assert row['peak_memory_mb'] is None or row['peak_memory_mb'] > 0
+        assert row['limit_images_s'] > 0 and row['precision'] == 'float32'
+        for key in ('seconds', 'ratio', 'images_s', 'share_of_limit'): assert 0 < row[key]['low'] <= row[key]['median'] <= row[key]['high']
+
+
+@pytest.mark.parametrize('error', [RuntimeError, KeyboardInterrupt])
+def test_a_benchmark_that_does_not_end_leaves_the_results_as_they_are(tmp_path, error):
+    def broken(device, repeats, quick): raise error
+    (tmp_path/'training-cpu.json').write_text('before')
+    for name in ('training', 'levers'):
+        with pytest.raises(error): measure.command(name, broken, '', argv=['--device', 'cpu', '--to', str(tmp_path)])
+    assert [p.name for p in tmp_path.iterdir()] == ['training-cpu.json'] and (tmp_path/'training-cpu.json').read_text() == 'before'
+
+
+def test_a_result_is_complete_or_not_there(tmp_path, monkeypatch):
+    path = measure.write_result('fid', 'cpu', {}, [dict(variant='ours')], tmp_path)
+    before = path.read_text()
+    with pytest.raises(ValueError): measure.write_result('fid', 'cpu', {}, [dict(seconds=float('nan'))], tmp_path)
+    def full(file): raise OSError('no space left')
+    monkeypatch.setattr(os, 'fsync', full)
+    for name in ('fid', 'levers'):
+        with pytest.raises(OSError): measure.write_result(name, 'cpu', {}, [dict(variant='other')], tmp_path)
+    assert [p.name for p in tmp_path.glob('*.json')] == ['fid-cpu.json'] and path.read_text() == before
+
+
+def test_one_failing_benchmark_does_not_stop_the_others(monkeypatch, capsys):
+    called = []
+    def pretend(command):
+        called.append(command[2])
+        return SimpleNamespace(returncode=int('levers' in command[2]))
+    monkeypatch.setattr(all_of_them.subprocess, 'run', pretend)
+    assert all_of_them.main(['--device', 'cpu', '--quick']) == 1
+    assert called == [f'benchmarks.{name}' for name in BENCHMARKS] and 'failed: levers' in capsys.readouterr().out
+    assert all_of_them.main(['fid', '--device', 'cpu']) == 0
+
+
+def test_wrong_names_are_answered_with_one_sentence():
+    with pytest.raises(InputError, match="benchmark='leavers' is not known. Did you mean 'levers'"): all_of_them.main(['leavers'])
+    with pytest.raises(InputError, match="device='gpu' is not known"): all_of_them.main(['fid', '--device', 'gpu'])
+    with pytest.raises(SystemExit, match='repeats=0'): measure.command('fid', None, '', argv=['--repeats', '0', '--device', 'cpu'])
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit, match="device='cuda' is not there"): measure.command('fid', None, '', argv=['--device', 'cuda'])
+
+
+@pytest.mark.parametrize('name', BENCHMARKS)
+def test_every_benchmark_says_what_it_measures_and_needs_no_notebook_tool(name):
+    module = import_module(f'benchmarks.{name}')
+    assert len(module.__doc__) > 200 and callable(module.measure)
+    for node in ast.walk(ast.parse((ROOT/'benchmarks'/f'{name}.py').read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module] if isinstance(node, ast.ImportFrom) else []
+        assert not [n for n in names if n.split('.')[0] in ('IPython', 'papermill', 'jupyter', 'nbformat', 'nbdev', 'matplotlib', 'seaborn')]
+
+
+def test_make_bench_takes_names_and_a_device(run):
+    def made(*more): return run('make', '--no-print-directory', '-n', '-o', '.venv/.ready', 'bench', *more).stdout.split()
+    assert made() == 'python -m benchmarks --device auto'.split()
+    assert made('BENCH=training levers', 'DEVICE=cpu') == 'python -m benchmarks training levers --device cpu'.split()
+
+
+def test_the_page_shows_what_is_there_and_says_what_is_not(quick_training):
+    matplotlib.use('agg')
+    page, names, shown = json.loads((ROOT/'nbs/chapters/speed.ipynb').read_text()), {}, []
+    for cell in (c for c in page['cells'] if c['cell_type'] == 'code'):
+        exec(''.join(cell['source']), names)
+        if 'parameters' in cell['metadata']['tags']: names['benchmarks_dir'] = str(quick_training[0])
+        if 'display' in names: names['display'] = lambda x: shown.append(x.data if isinstance(x, names['Markdown']) else x.to_html())
+    text = '\n'.join(shown)
+    assert 'these numbers mean nothing' in text and 'ours, float32' in text
+    assert text.count('No CUDA machine has run') == len(BENCHMARKS) and text.count('No processor has run') == len(BENCHMARKS) - 1
