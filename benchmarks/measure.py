@@ -62,7 +62,7 @@ def interleave(
     repeats:int,                      # rounds that count, after one that warms up
     device:str='cpu',
     clock:Callable=time.perf_counter,
-    report:Callable|None=print,       # called with a line after every round
+    report:Callable|None=print,       # takes a line after every round, as print does
 ) -> dict[str, Timing]:
     "Run all variants in turn, round after round."
     timings = {name: Timing() for name in variants}
