@@ -1,4 +1,4 @@
-"How fast, measured side by side: `make bench`, or `python -m benchmarks [names] [--device auto|cpu|cuda] [--quick]` in the project's folder."
+"How fast, measured side by side: `make bench`, or `python -m benchmarks --help` in the project's folder."
 from dcgan_nb.registry import Registry
 
 BENCHMARKS = Registry('benchmark',

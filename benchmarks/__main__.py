@@ -1,4 +1,4 @@
-"Runs the named benchmarks, or all, one after another, each in a process of its own: `python -m benchmarks [names] [--device auto|cpu|cuda] [--quick]`."
+"Runs the named benchmarks, or all, each in a process of its own: `python -m benchmarks [names] [--device auto|cpu|cuda] [--quick]`."
 import subprocess
 import sys
 

@@ -1,6 +1,7 @@
 """FID from two matrices of 10,000 × 2048 features: ours against scipy.linalg.sqrtm of the product of the covariances.
 
-Both start from the same features, in float64, on the processor, where features lie whatever the device. The difference of the two values is recorded beside the times.
+Both start from the same features, in float64, on the processor, where features lie whatever the device. The difference of the two values
+is recorded beside the times.
 """
 import numpy as np
 import scipy.linalg

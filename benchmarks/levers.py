@@ -1,7 +1,8 @@
 """What each speed lever gives, alone: ours, and ours with one thing switched back or on, in turn.
 
-Every variant trains an epoch over the same images with `train_epoch`; a variant changes its own game, or a function that `train_epoch` calls, and nothing in the
-library. The ratio is a variant's speed relative to ours: below 1 it is slower. `ours` tells whether the library's training has the lever.
+Every variant trains an epoch over the same images with `train_epoch`; a variant changes its own game, or a function that `train_epoch`
+calls, and nothing in the library. The ratio is a variant's speed relative to ours: below 1 it is slower. `ours` tells whether the
+library's training has the lever.
 """
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -87,7 +88,8 @@ LEVERS = {
     'DataLoader and PIL': Lever(True, 'all images fit into memory as bytes', patches=_data_loader),
     'first layer a transposed convolution': Lever(True, 'the same function as a plain matrix product', transposed_first_layer),
     'activations not in place': Lever(True, 'the input of an activation is not needed again', _not_in_place),
-    'channels last': Lever(False, 'a layout for the sake of speed alone: would have to pay off on every device', _channels_last, _batches_channels_last),
+    'channels last': Lever(False, 'a layout for the sake of speed alone: would have to pay off on every device',
+                           _channels_last, _batches_channels_last),
     'no gradient norms': Lever(False, 'the norms are part of the record of a run', patches=_no_norms),
     'real and generated in one pass of D': Lever(False, 'another game: batch norm would see the mixture of both',
                                                  patches=lambda game, images: dict(d_step=one_pass_d_step)),

@@ -1,7 +1,7 @@
 """What all benchmarks share: interleaved measurement, the limits of the hardware, options and result files.
 
-Variants take turns in one process: A, B, …, A, B, …, so that whatever changes the machine's speed meanwhile meets all of them. A first round warms up and is
-not counted. Ratios are taken within a round and only then summarised: the median, and the range of all rounds.
+Variants take turns in one process: A, B, …, A, B, …, so that whatever changes the machine's speed meanwhile meets all of them. A first
+round warms up and is not counted. Ratios are taken within a round and only then summarised: the median, and the range of all rounds.
 """
 import argparse
 import json
@@ -186,7 +186,7 @@ def options(prog:str, description:str) -> argparse.ArgumentParser:
     parser.add_argument('--device', default='auto', help=', '.join(DEVICES))
     parser.add_argument('--repeats', type=int, help="rounds that count; without it, the benchmark's own number")
     parser.add_argument('--quick', action='store_true', help='tiny sizes, to see whether all works; the numbers mean nothing')
-    parser.add_argument('--to', type=Path, help='folder of the results; without it reports/benchmarks, or reports/benchmarks-quick with --quick')
+    parser.add_argument('--to', type=Path, help='folder of the results; without it reports/benchmarks (with --quick: benchmarks-quick)')
     return parser
 
 

@@ -1,7 +1,8 @@
-"""The recipe that most DCGAN tutorials start from, to compare with: same networks, batch, learning rates and precision, the usual way of feeding and stepping them.
+"""The recipe that most DCGAN tutorials start from, to compare with: same networks, same settings, the usual way of feeding and stepping them.
 
-Each image is opened as a picture, transformed by torchvision and collated by a DataLoader with worker processes. A step makes three backward passes. G runs once,
-D's step sees its images detached; G's step computes gradients of D's weights too, which nobody uses. Every step waits for the device to hand over its losses.
+Each image is opened as a picture, transformed by torchvision and collated by a DataLoader with worker processes. A step makes three
+backward passes. G runs once, D's step sees its images detached; G's step computes gradients of D's weights too, which nobody uses. Every
+step waits for the device to hand over its losses.
 """
 from dataclasses import dataclass
 

@@ -1,8 +1,9 @@
 """How the cost grows, one thing at a time: widths, batches, images, concurrent runs; and what generating and judging images costs.
 
-Images per second of `train_epoch`, ours. Concurrent runs are processes that start an epoch together; the threads of this process are divided among them, and the
-clock stops with the last one. Runs per hour are an estimate: a run's training images divided by the images per second of all processes together, plus one
-evaluation, evaluations counted one after another; data, start and records are left out (see startup).
+Images per second of `train_epoch`, ours. Concurrent runs are processes that start an epoch together; the threads of this process are
+divided among them, and the clock stops with the last one. Runs per hour are an estimate: a run's training images divided by the images
+per second of all processes together, plus one evaluation, evaluations counted one after another; data, start and records are left out
+(see startup).
 """
 import multiprocessing
 
@@ -20,7 +21,8 @@ from dcgan_nb.train import new_game, train_epoch
 
 def sizes(device:str, quick:bool) -> dict:
     "What is varied, around width and batch_size; n_images in a round."
-    if quick: return dict(width=8, batch_size=16, n_images=32, widths=(8, 16), batches=(8, 16), images=(32, 64), processes=(1, 2), n_eval=100)
+    if quick:
+        return dict(width=8, batch_size=16, n_images=32, widths=(8, 16), batches=(8, 16), images=(32, 64), processes=(1, 2), n_eval=100)
     if device == 'cpu':
         return dict(width=32, batch_size=128, n_images=2560, widths=(16, 32, 48, 64), batches=(32, 64, 128, 256),
                     images=(1280, 2560, 5120, 10_240), processes=(1, 2, 4), n_eval=10_000)
@@ -86,8 +88,8 @@ def other_rows(s:dict, device:str, repeats:int) -> list[dict]:
     z = torch.randn(n, game.config.latent_dim, device=device)
     x_fake = to_uint8(generate(game.G, z))
     # the first call remembers what real images score, as the first run of a study does
-    timings = m.interleave({'generation': lambda: generate(game.G, z), 'evaluation': lambda: evaluate(x_fake, data, extractor)}, repeats, device)
-    return on_axis(None, timings, n)
+    variants = {'generation': lambda: generate(game.G, z), 'evaluation': lambda: evaluate(x_fake, data, extractor)}
+    return on_axis(None, m.interleave(variants, repeats, device), n)
 
 
 def throughput(config:RunConfig, concurrent:list[dict], evaluation:dict) -> list[dict]:

@@ -1,7 +1,7 @@
-"""What a run costs beside its training: the imports, the way to the end of the first step, and a whole smoke run through papermill, when new and when finished.
+"""What a run costs beside its training: the imports, the way to the first step, a whole smoke run, new and asked for again.
 
-Every measurement is a fresh process, from its start to its end. All of them take turns. The files are in the system's cache after the first round, which is not
-counted. `python` alone is the start of the interpreter, which all others contain.
+Every measurement is a fresh process, from its start to its end. All of them take turns. The files are in the system's cache after the first
+round, which is not counted. `python` alone is the start of the interpreter, which all others contain. The smoke runs go through papermill.
 """
 import importlib.util
 import itertools
