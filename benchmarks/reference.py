@@ -1,4 +1,4 @@
-"""The recipe that most DCGAN tutorials start from, to compare with: same networks, same settings, the usual way of feeding and stepping them.
+"""The recipe that most DCGAN tutorials start from, to compare with: same networks and settings, fed and stepped in the usual way.
 
 Each image is opened as a picture, transformed by torchvision and collated by a DataLoader with worker processes. A step makes three
 backward passes. G runs once, D's step sees its images detached; G's step computes gradients of D's weights too, which nobody uses. Every

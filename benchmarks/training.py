@@ -1,9 +1,8 @@
-"""Images per second of training: ours against the usual recipe (benchmarks/reference.py), at equal networks, batch, precision and Adam
-settings.
+"""Images per second of training: ours against the usual recipe in benchmarks/reference.py, with equal networks, batches and Adam.
 
-A round is one epoch over n images, reading them included. The limit is the rate of a large matrix product on the same device, in the same
-precision. The share of it counts the work that a step of ours needs (D frozen while G learns), for both: the recipe computes gradients
-that nobody uses, but spares one pass of G.
+The recipe computes in float32, ours in every precision that the device takes. A round is one epoch over n images, reading them included.
+The limit is the rate of a large matrix product on the same device, in the same precision. The share of it counts the work that a step of
+ours needs (D frozen while G learns), for both: the recipe computes gradients that nobody uses, but spares one pass of G.
 """
 from benchmarks import measure as m
 from benchmarks import reference
