@@ -16,6 +16,7 @@ from benchmarks import measure as m
 from benchmarks import reference
 from benchmarks.training import config_of
 from dcgan_nb import train
+from dcgan_nb.graphs import RecordedStep, fast_steps
 from dcgan_nb.losses import LOSSES
 from dcgan_nb.optim import OPTIMIZERS, autocast
 from dcgan_nb.train import Game
@@ -28,13 +29,14 @@ class Lever:
     reason: str       # why it is kept or rejected
     change: Callable = lambda game: None               # done to the game, once
     patches: Callable = lambda game, images: {}        # name in dcgan_nb.train → what stands there while the variant trains
+    steps: Callable = lambda steps: steps              # D's step and G's → those to take in their place
 
 
 def _d_not_frozen(game:Game) -> None: game.D.requires_grad_ = lambda on: game.D
 
 def _plain_adam(game:Game) -> None:
     c = game.config
-    game.opt_g, game.opt_d = (torch.optim.Adam(net.parameters(), lr=lr, betas=(c.beta1, c.beta2))
+    game.opt_g, game.opt_d = (torch.optim.Adam(net.parameters(), lr=lr, betas=(c.beta1, c.beta2), capturable=c.device == 'cuda')
                               for net, lr in ((game.G, c.g_lr), (game.D, c.d_lr)))
 
 def _channels_last(game:Game) -> None:
@@ -54,10 +56,17 @@ def transposed_first_layer(game:Game) -> None:
     game.opt_g = OPTIMIZERS[game.config.optimizer](list(game.G.parameters()), game.config.g_lr, game.config.beta1, game.config.beta2)
 
 
-def _each_item(game:Game, images) -> dict:
-    def read(log): return {k: v.item() for k, v in log.items()} and log
-    d_step, g_step = train.d_step, train.g_step
-    return dict(d_step=lambda game, x: read(d_step(game, x)), g_step=lambda game, n: read(g_step(game, n)))
+def _each_item(steps:tuple) -> tuple:
+    def reading(step):
+        def read(*given):
+            results = step(*given)
+            for v in results.values(): v.item()
+            return results
+        return read
+    return tuple(map(reading, steps))
+
+def _one_pass(steps:tuple) -> tuple:
+    return (RecordedStep(one_pass_d_step) if isinstance(steps[0], RecordedStep) else one_pass_d_step), steps[1]
 
 def _data_loader(game:Game, images) -> dict:
     batches, device = reference.loader(images, game.config.batch_size, game.config.device), torch.device(game.config.device)
@@ -83,7 +92,7 @@ def one_pass_d_step(game:Game, x_real:torch.Tensor) -> dict:
 
 LEVERS = {
     'D not frozen in G’s step': Lever(True, 'nobody uses D’s weight gradients there', _d_not_frozen),
-    'losses read at every step': Lever(True, 'one reading at the end of an epoch is enough', patches=_each_item),
+    'losses read at every step': Lever(True, 'one reading at the end of an epoch is enough', steps=_each_item),
     'Adam not fused': Lever(True, 'the same rule in fewer passes over memory', _plain_adam),
     'DataLoader and PIL': Lever(True, 'all images fit into memory as bytes', patches=_data_loader),
     'first layer a transposed convolution': Lever(True, 'the same function as a plain matrix product', transposed_first_layer),
@@ -92,32 +101,35 @@ LEVERS = {
                            _channels_last, _batches_channels_last),
     'no gradient norms': Lever(False, 'the norms are part of the record of a run', patches=_no_norms),
     'real and generated in one pass of D': Lever(False, 'another game: batch norm would see the mixture of both',
-                                                 patches=lambda game, images: dict(d_step=one_pass_d_step)),
+                                                 steps=_one_pass),
 }
+ON_CUDA = {'steps kernel by kernel': Lever(True, 'small kernels end before Python has launched the next ones',
+                                           steps=lambda steps: (train.d_step, train.g_step))}
 
 
 def variant(lever:Lever|None, config, images) -> Callable:
     "An epoch of a game of its own, with the lever's change."
     game, x, patches = train.new_game(config), images.x_train.to(config.device), {}
+    steps = fast_steps(config) or (train.d_step, train.g_step)
     if lever:
         lever.change(game)
-        patches = lever.patches(game, images)
+        patches, steps = lever.patches(game, images), lever.steps(steps)
     def epoch():
         with ExitStack() as stack:
             for name, replacement in patches.items(): stack.enter_context(mock.patch.object(train, name, replacement))
-            return train.train_epoch(game, x)
+            return train.train_epoch(game, x, steps)
     return epoch
 
 
 def measure(device:str, repeats:int, quick:bool) -> tuple[dict, list[dict]]:   # parameters, rows
     width, size, n = (8, 16, 32) if quick else (32, 128, 5120) if device == 'cpu' else (64, 128, 25_600)
-    images, rows = m.sample_data(n), []
+    images, rows, levers = m.sample_data(n), [], LEVERS | (ON_CUDA if device == 'cuda' else {})
     for precision in m.precisions(device):
         print(f'  {precision}, width {width}, batch {size}, {n:,} images a round', flush=True)
         config = config_of(width, size, device, precision)
-        variants = {'ours': variant(None, config, images)} | {name: variant(lever, config, images) for name, lever in LEVERS.items()}
+        variants = {'ours': variant(None, config, images)} | {name: variant(lever, config, images) for name, lever in levers.items()}
         for row in m.compared(m.interleave(variants, repeats, device), n):
-            lever = LEVERS.get(row['variant'])
+            lever = levers.get(row['variant'])
             decision = dict(ours=lever.ours, decision='kept' if lever.ours else 'rejected', reason=lever.reason) if lever else {}
             rows.append(dict(precision=precision) | row | decision)
     return dict(width=width, batch_size=size, n_images=n), rows

@@ -9,7 +9,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dcgan_nb.config import RunConfig, pick_device, project_root
 from dcgan_nb.data import ImageData, load_data, normalise, write_file
-from dcgan_nb.optim import PRECISIONS
+from dcgan_nb.optim import PRECISIONS, float32_products
 from dcgan_nb.records import code_version, environment
 from dcgan_nb.registry import InputError, Registry
 from dcgan_nb.train import d_step, g_step, new_game
@@ -107,15 +106,6 @@ def compared(
 
 # ---- what the hardware can do, and what a step needs
 
-@contextmanager
-def _as_convolutions_may(device:str):
-    "Matrix products in float32 with TF32 if cuDNN's convolutions may use it: a limit must not lie below what it limits."
-    before = torch.get_float32_matmul_precision()
-    if device == 'cuda' and torch.backends.cudnn.allow_tf32: torch.set_float32_matmul_precision('high')
-    try: yield
-    finally: torch.set_float32_matmul_precision(before)
-
-
 def matmul_rate(
     device:str,
     dtype:torch.dtype=torch.float32,
@@ -125,14 +115,15 @@ def matmul_rate(
     "What the device reaches in a product of two n × n matrices, 2n³ operations: the median of some."
     n = n or (8192 if device == 'cuda' else 2048)
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    with _as_convolutions_may(device):
-        timing, = interleave({'product': lambda: a @ b}, repeats, device, report=None).values()
+    timing, = interleave({'product': lambda: a @ b}, repeats, device, report=None).values()
     return 2 * n**3 / statistics.median(timing.seconds)
 
 
 def limits(device:str, quick:bool) -> dict[str, float]:   # precision → FLOP/s
     "The measured rate of a large matrix product in every precision that the device trains in."
-    rates = {p: matmul_rate(device, PRECISIONS[p] or torch.float32, 128 if quick else None) for p in precisions(device)}
+    rates = {}
+    for p in precisions(device):
+        with float32_products(p): rates[p] = matmul_rate(device, PRECISIONS[p] or torch.float32, 128 if quick else None)
     for p, rate in rates.items(): print(f'  matrix product, {p}: {rate / 1e9:,.0f} GFLOP/s', flush=True)
     return rates
 

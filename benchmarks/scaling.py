@@ -14,6 +14,7 @@ from benchmarks.training import config_of
 from dcgan_nb.config import RunConfig
 from dcgan_nb.data import DATASETS, to_uint8
 from dcgan_nb.features import load_extractor
+from dcgan_nb.graphs import fast_steps
 from dcgan_nb.metrics import evaluate
 from dcgan_nb.models import generate
 from dcgan_nb.train import new_game, train_epoch
@@ -45,7 +46,7 @@ def training_rows(s:dict, device:str, repeats:int) -> list[dict]:
         for value in values:
             c = {k: s[k] for k in ('width', 'batch_size', 'n_images')} | {axis: value}
             game, x = new_game(config_of(c['width'], c['batch_size'], device)), m.sample_images(c['n_images'], device)
-            variants[value] = lambda game=game, x=x: train_epoch(game, x)
+            variants[value] = lambda game=game, x=x, steps=fast_steps(game.config): train_epoch(game, x, steps)
             n_images[value] = c['n_images'] // c['batch_size'] * c['batch_size']
         timings = m.interleave(variants, repeats, device)
         rows += on_axis(axis, timings, n_images)
@@ -54,10 +55,10 @@ def training_rows(s:dict, device:str, repeats:int) -> list[dict]:
 
 def _worker(pipe, config:RunConfig, n_images:int) -> None:
     "A process that trains an epoch whenever it is told how many threads to use, until it is told 0."
-    game, x = new_game(config), m.sample_images(n_images, config.device)
+    game, x, steps = new_game(config), m.sample_images(n_images, config.device), fast_steps(config)
     while threads := pipe.recv():
         torch.set_num_threads(threads)
-        train_epoch(game, x)
+        train_epoch(game, x, steps)
         m.sync(config.device)
         pipe.send('done')
 

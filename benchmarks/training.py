@@ -1,12 +1,14 @@
 """Images per second of training: ours against the usual recipe in benchmarks/reference.py, with equal networks, batches and Adam.
 
-The recipe computes in float32, ours in every precision that the device takes. A round is one epoch over n images, reading them included.
+The recipe computes as PyTorch does unless told otherwise: in float32, on CUDA with convolutions by TF32. Ours computes in every precision
+that the device takes. A round is one epoch over n images, reading them included.
 The limit is the rate of a large matrix product on the same device, in the same precision. The share of it counts the work that a step of
 ours needs (D frozen while G learns), for both: the recipe computes gradients that nobody uses, but spares one pass of G.
 """
 from benchmarks import measure as m
 from benchmarks import reference
 from dcgan_nb.config import RunConfig
+from dcgan_nb.graphs import fast_steps
 from dcgan_nb.train import new_game, train_epoch
 
 
@@ -31,10 +33,11 @@ def measure(device:str, repeats:int, quick:bool) -> tuple[dict, list[dict]]:   #
         players, batches, x = reference.new_players(config), reference.loader(data, size, device), data.x_train.to(device)
         games = {p: new_game(config_of(width, size, device, p)) for p in limits}
         variants = {'reference': lambda: reference.train_epoch(players, batches, config.latent_dim)}
-        variants |= {f'ours, {p}': lambda game=game: train_epoch(game, x) for p, game in games.items()}
+        variants |= {f'ours, {p}': lambda game=game, steps=fast_steps(game.config): train_epoch(game, x, steps)
+                     for p, game in games.items()}
         flops = m.step_flops(config) / size
         for row in m.compared(m.interleave(variants, repeats, device), n):
-            precision = row['variant'].removeprefix('ours, ') if row['variant'] != 'reference' else 'float32'
+            precision = row['variant'].removeprefix('ours, ') if row['variant'] != 'reference' else 'tf32' if device == 'cuda' else 'float32'
             share = {k: v * flops / limits[precision] for k, v in row['images_s'].items()}
             rows.append(setting | row | dict(precision=precision, share_of_limit=share, limit_images_s=limits[precision] / flops))
     return dict(limits_flop_s=limits, architecture=config.arch), rows

@@ -93,7 +93,7 @@ class RunConfig:
     d_lr: float = _number(float, 1e-8, 1.0, 'learning rate of D', 2e-4)
     beta1: float = _number(float, 0.0, 0.9999, "Adam's momentum; None: 0.5, or no Adam")
     beta2: float = _number(float, 0.0, 0.999999, "Adam's memory of squares; None: 0.999, or no Adam")
-    precision: str = _name(PRECISIONS, 'float32, or amp on a CUDA device', 'float32')
+    precision: str = _name(PRECISIONS, 'float32, or tf32, bf16 or amp on a CUDA device', 'float32')
     seed: int = _number(int, 0, 2**31 - 1, 'of weights, order and noise', 0)
     device: str = _name(DEVICES, 'where to train', 'auto')
     n_eval: int = _number(int, 50, 60_000, 'images to judge, at most as many as there are test images', 10_000)
@@ -106,6 +106,7 @@ class RunConfig:
                                         5.0, place=True)
     tracker: str = _place('who follows the run: none or wandb', 'none', known=TRACKERS)
     runs_dir: str = _place('where run folders are made; relative to the project', 'reports/runs')
+    eager: bool = _switch('on CUDA, take each step kernel by kernel, not as a recorded graph?', place=True)
     force: bool = _switch('train again even if the run is finished', place=True)
 
     @classmethod
@@ -240,8 +241,8 @@ def _refuse_contradictions(values:dict) -> None:
         if v['optimizer'] != 'adam' and v[name] is not None:
             raise InputError(f"{name}={v[name]} contradicts optimizer={v['optimizer']!r}, "
                              f"which has no momentum: leave {name} out, or take optimizer='adam'.")
-    if v['precision'] == 'amp' and v['device'] != 'cuda':
-        raise InputError(f"precision='amp' needs a CUDA device, but device={v['device']!r}: "
+    if v['precision'] != 'float32' and v['device'] != 'cuda':
+        raise InputError(f"precision={v['precision']!r} needs a CUDA device, but device={v['device']!r}: "
                          "take precision='float32'.")
     if v['channels'] == 2 or v['channels'] < ds.channels:
         raise InputError(f"channels={v['channels']}: images of {v['dataset']} are trained on with "

@@ -143,7 +143,7 @@ def write_file(
         os.replace(part, path)
     except OSError as error:        # the disk is full, the folder read-only, …
         part.unlink(missing_ok=True)
-        raise InputError(f"{path} could not be written: {error.strerror}. What was there before is unchanged.") from error
+        raise InputError(f"{path} could not be written: {error.strerror or error}. What was there before is unchanged.") from error
 
 # %% ../nbs/01_data.ipynb #85fd50a4
 def files_in(

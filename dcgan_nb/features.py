@@ -21,6 +21,7 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
 from .data import ASSETS, ImageData, cache_dir, load_data, normalise, to_uint8, write_file
+from .optim import float32_products
 from .registry import InputError, Registry, first_line
 
 # %% ../nbs/05_features.ipynb #6640db67
@@ -131,8 +132,9 @@ def extract(
 ) -> Features:             # on the CPU
     "The features and logits of uint8 images."
     device, n = next(net.parameters()).device, batch_size or getattr(net, 'batch_size', 500)
-    parts = [net(prepare(part.to(device)).contiguous(memory_format=torch.channels_last))
-             for part in x.split(n)]
+    with float32_products('float32'):
+        parts = [net(prepare(part.to(device)).contiguous(memory_format=torch.channels_last))
+                 for part in x.split(n)]
     return Features(*(torch.cat(p).float().cpu() for p in zip(*parts)))
 
 # %% ../nbs/05_features.ipynb #25da206a

@@ -23,7 +23,7 @@ from .config import RunConfig
 from .data import batches
 from .losses import LOSSES
 from .models import DEFAULTS, build_networks, generate
-from .optim import OPTIMIZERS, autocast, grad_scaler
+from .optim import OPTIMIZERS, autocast, float32_products, grad_scaler
 from .registry import InputError
 
 # %% ../nbs/08_train.ipynb #2589ac61
@@ -149,16 +149,18 @@ def _summary(log:list[dict]) -> tuple[dict, dict]:
 def train_epoch(
     game:Game,
     x_train:Tensor,   # (n, c, h, w) uint8, on the training device
+    steps:tuple[Callable, Callable]|None=None,     # in place of `d_step` and `g_step`
 ) -> dict:            # means over the epoch of what `d_step` and `g_step` return; finite, n_images, seconds
     "One pass over the training images."
     start, config, epoch = time.perf_counter(), game.config, len(game.history) + 1
+    step_d, step_g = steps or (d_step, g_step)
     game.G.train()
     game.D.train()
     d_log, g_log = [], []
-    with layer_noise(config.seed, epoch, x_train.device):
+    with layer_noise(config.seed, epoch, x_train.device), float32_products(config.precision):
         for x_real in batches(x_train, config.batch_size, game.order, config.shuffle_buffer):
-            d_log.append(d_step(game, x_real))
-            if len(d_log) % config.d_steps == 0: g_log.append(g_step(game, config.batch_size))
+            d_log.append(step_d(game, x_real))
+            if len(d_log) % config.d_steps == 0: g_log.append(step_g(game, config.batch_size))
     means, tenths = zip(*(_summary(log) for log in (d_log, g_log)))
     means = means[0] | means[1]
     finite = all(math.isfinite(v) for k, v in means.items() if k.endswith('_loss')) and all(
@@ -186,6 +188,7 @@ def train(
     game:Game,
     x_train:Tensor,                                   # (n, c, h, w) uint8, on the training device
     report:Callable[[Game], None]|None=print_epoch,   # called after every epoch; None: silence
+    steps:tuple[Callable, Callable]|None=None,        # in place of `d_step` and `g_step`
 ) -> Game:                                            # the same game, played
     "Play until all epochs are done, or one diverged: then the weights are those before it."
     c, (channels, size) = game.config, x_train.shape[1:3]
@@ -194,7 +197,7 @@ def train(
                          f"{c.image_size}: use training_images(data, size={c.image_size}, channels={c.channels}).")
     while len(game.history) < game.config.epochs and not game.diverged:
         before = [deepcopy(net.state_dict()) for net in (game.G, game.D)]
-        game.history.append(train_epoch(game, x_train))
+        game.history.append(train_epoch(game, x_train, steps))
         if game.diverged:
             for net, weights in zip((game.G, game.D), before): net.load_state_dict(weights)
         game.samples.append(generate(game.G, game.z_fixed).cpu())

@@ -89,7 +89,7 @@ def value_of(f):
 
 
 PARAMETERS = st.fixed_dictionaries({}, optional={f.name: value_of(f) for f in fields(RunConfig)} | {'lss': st.just('bce')})
-possible = st.fixed_dictionaries({}, optional={f.name: st.one_of(st.sampled_from([k for k in f.metadata['known'] if k not in ('cuda', 'mps', 'amp')]) if f.metadata.get('known') else
+possible = st.fixed_dictionaries({}, optional={f.name: st.one_of(st.sampled_from([k for k in f.metadata['known'] if k not in ('cuda', 'mps', 'amp', 'bf16', 'tf32')]) if f.metadata.get('known') else
                                                st.integers(f.metadata['low'], min(f.metadata['high'], 200)) if f.metadata['kind'] is int else st.floats(f.metadata['low'], f.metadata['high']) if f.metadata['kind'] is float else st.booleans())
                                                for f in fields(RunConfig) if f.name not in PLACES})
 

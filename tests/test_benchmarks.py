@@ -1,6 +1,7 @@
 "The benchmarks: do the two sides do the same work, is the measuring right, does a failure leave the results alone? No test times anything."
 import ast
 import json
+import errno
 import os
 import re
 import sys
@@ -166,10 +167,10 @@ def test_a_result_is_complete_or_not_there(tmp_path, monkeypatch):
     path = measure.write_result('fid', 'cpu', {}, [dict(variant='ours')], tmp_path)
     before = path.read_text()
     with pytest.raises(ValueError): measure.write_result('fid', 'cpu', {}, [dict(seconds=float('nan'))], tmp_path)
-    def full(file): raise OSError('no space left')
+    def full(file): raise OSError(errno.ENOSPC, 'No space left on device')
     monkeypatch.setattr(os, 'fsync', full)
     for name in ('fid', 'levers'):
-        with pytest.raises(OSError): measure.write_result(name, 'cpu', {}, [dict(variant='other')], tmp_path)
+        with pytest.raises(InputError, match='No space left'): measure.write_result(name, 'cpu', {}, [dict(variant='other')], tmp_path)
     assert [p.name for p in tmp_path.glob('*.json')] == ['fid-cpu.json'] and path.read_text() == before
 
 
