@@ -27,7 +27,7 @@ help:
 	@echo "make study [CLAIM=ALL|\"A4 D2\"] [PROFILE=] [SEEDS=] [MNIST=folder] [CORES=all] [GPU_RUNS=4]   train what the claims need, then the book"
 	@echo "make plan  [CLAIM=] [PROFILE=] [MNIST=]   what a study would run, what is done, and the expected minutes"
 	@echo "make publish     copy the records of reports/runs that claims use to reports/records"
-	@echo "make cuda-bundle [CLAIM=] [PROFILE=full] [MNIST=] [CUDA_PYTHON=3.12]   an archive that runs the study on a CUDA machine without a network"
+	@echo "make cuda-bundle [CLAIM=] [PROFILE=full] [MNIST=] [CUDA_PYTHON=3.12]   an archive that runs study, checks and benchmarks on a CUDA machine without a network"
 	@echo "make cuda-results FILE=results.tar.gz   its results back, published"
 	@echo "make bench [BENCH=\"training levers scaling startup fid\"] [DEVICE=cpu|cuda]   measure speed; nothing else should run meanwhile"
 	@echo "make test        notebooks and pytest"
