@@ -16,8 +16,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.inception import InceptionScore
-from torchmetrics.image.kid import KernelInceptionDistance
 
 from .data import ImageData, as_images, cache_dir, normalise, stratified_indices, to_uint8, write_file
 from .features import Features, cached_features, extract
@@ -117,6 +115,7 @@ def kid(
     if size > min(len(real), len(fake)):
         raise InputError(f"subset_size={size} is more than the {min(len(real), len(fake))} images "
                          "of the smaller set.")
+    from torchmetrics.image.kid import KernelInceptionDistance
     with _seeded(seed):
         metric = KernelInceptionDistance(_Given(real.shape[1]), subsets=n_subsets, subset_size=size)
         metric.set_dtype(torch.float64)
@@ -132,6 +131,7 @@ def inception_score(
 ) -> tuple[float, float]:    # mean over the splits, 1 … n_classes; their standard deviation (ddof 1)
     "Inception Score (Salimans et al. 2016) in random splits."
     logits = _checked(logits, 'logits', n_splits)
+    from torchmetrics.image.inception import InceptionScore
     with _seeded(seed):
         metric = InceptionScore(_Given(logits.shape[1]), splits=n_splits).set_dtype(torch.float64)
         metric.update(logits)
