@@ -24,6 +24,7 @@ from .config import RunConfig, identity
 from .data import DATASETS
 from .metrics import overfitting
 from .models import build_networks
+from .records import score
 from .registry import InputError, Registry, nearest
 from .stats import holm, mean_interval, paired_differences, permutation_p, probability_best, regret
 
@@ -39,7 +40,7 @@ class Measure:
 
 def _score(name:str) -> Callable:
     "The score of that name, whatever extractor and number of images stand in its key."
-    return lambda r: next((m['value'] for k, m in r['metrics'].items() if k.split('_')[0] == name), None)
+    return lambda r: (score(r, name) or {}).get('value')
 
 def _tenths(record:dict, key:str) -> np.ndarray:
     values = [v for h in record['history'] for v in h.get('tenths', {}).get(key, [])]

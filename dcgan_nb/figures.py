@@ -16,6 +16,8 @@ import seaborn as sns
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
+from .records import images_seen
+
 # %% ../nbs/10_figures.ipynb #3923ad96
 def set_style() -> None:
     "Seaborn's white grid and colour-blind-safe palette; sharp on high-resolution screens."
@@ -159,7 +161,7 @@ def plot_course(
     rows = [dict(arm=arm, images=sum(h['n_images'] for h in r['history'][:i]) + h['n_images']*(j + 1)/len(h['tenths'][key]),
                  value=np.nan if v is None else v)
             for arm, records in runs.items() for r in records
-            for i, h in enumerate(r['history']) for j, v in enumerate(h['tenths'][key])]
+            for i, h in enumerate(r['history']) for j, v in enumerate(h.get('tenths', {}).get(key, []))]
     sns.lineplot(pd.DataFrame(rows), x='images', y='value', hue='arm', style='arm', estimator='median',
                  errorbar=('pi', 100), ax=ax)
     if log:
@@ -217,7 +219,7 @@ def score_table(
                                                  for r in runs.values() if key in r['metrics']))
     for label, r in runs.items():
         seconds = r['timings_s'].get('train')
-        rows[label] |= {'images seen': f"{sum(h['n_images'] for h in r['history']):,}",
+        rows[label] |= {'images seen': f'{images_seen(r):,}',
                         'training (s)': '—' if seconds is None else f'{seconds:.0f}'}
         if r['status'] != 'finished': rows[label]['status'] = r['status']
     return pd.DataFrame({**rows, 'real (floor)': floor}).fillna('')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCHEMA', 'N_WATCHED', 'RECORD', 'code_version', 'environment', 'peak_memory_mb', 'flags', 'animation', 'save_run',
-           'read_record', 'finished_run', 'scan_records', 'read_records', 'results']
+           'read_record', 'finished_run', 'scan_records', 'read_records', 'score', 'images_seen']
 
 # %% ../nbs/09_records.ipynb #f24112bd
 import io
@@ -22,7 +22,6 @@ from pathlib import Path
 
 import fastjsonschema
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 
@@ -163,7 +162,7 @@ def _with(required:dict, more:dict|bool=True, **optional) -> dict:
 
 RECORD = _with(dict(
     schema=dict(const=SCHEMA), run_id=_text, status=dict(enum=['finished', 'diverged']), config=_object,
-    metrics=_with({}, more=_with(dict(value=_real, std=_maybe, floor=_maybe))),
+    metrics=_with({}, more=_with(dict(value=_real, std=_maybe, floor=_real))),
     history=dict(type='array', minItems=1, items=_with(
         dict(epoch=_count, d_loss=_maybe, g_loss=_maybe, d_real=_maybe, d_fake=_maybe, n_images=_count, seconds=_real),
         d_grad=_maybe, g_grad=_maybe, finite=dict(type='boolean'), confidence=_real, n_classes=_count, change=_maybe,
@@ -253,16 +252,14 @@ def read_records(
         if Path(folder, 'record.json').exists(): print(f'passed over: {reason}', file=sys.stderr)
     return records
 
-# %% ../nbs/09_records.ipynb #a59ec808
-def results(
-    records:list[dict],
-) -> pd.DataFrame:       # a row for each run: configuration, scores (fid, kid, is: value; *_floor), seconds
-    "The scores of many runs side by side."
-    rows = []
-    for r in records:
-        row = dict(run_id=r['run_id'], status=r['status'], **r['config'])
-        for key, m in r['metrics'].items():
-            row |= {key: m['value'], f'{key}_std': m['std'], f'{key}_floor': m['floor']}
-        row |= dict(images_seen=sum(h['n_images'] for h in r['history']), train_s=r['timings_s'].get('train'))
-        rows.append(row)
-    return pd.DataFrame(rows)
+# %% ../nbs/09_records.ipynb #1b7bf924
+def score(
+    record:dict,
+    name:str,        # fid, kid, is, precision, …
+) -> dict|None:      # value, std, floor, …; None if the record does not have it
+    "The score of that name, whatever extractor and number of images stand in its key."
+    return next((m for key, m in record['metrics'].items() if key.split('_')[0] == name), None)
+
+def images_seen(record:dict) -> int:
+    "How many training images D was shown."
+    return sum(h['n_images'] for h in record['history'])

@@ -23,7 +23,7 @@ from .claims import (CLAIMS, MEASURES, Claim, Verdict, arm_config, arm_records, 
 from .config import RunConfig, departures, identity, project_root, rerun_command
 from .data import write_file
 from .figures import plot_arms, show_rows
-from .records import read_records, scan_records
+from .records import images_seen, read_records, scan_records, score
 from .stats import mean_interval, wilson_interval
 
 # %% ../nbs/15_report.ipynb #e23fd37e
@@ -160,8 +160,7 @@ def floor_of(
 ) -> float|None:
     "What real images score on a claim's measure, if they can."
     name = claim.measure.rstrip('_')
-    floors = [s['floor'] for by_seed in arms.values() for r in by_seed.values()
-              for k, s in r['metrics'].items() if k.split('_')[0] == name]
+    floors = [s['floor'] for by_seed in arms.values() for r in by_seed.values() if (s := score(r, name))]
     return float(np.median(floors)) if floors else None
 
 def plot_claim(
@@ -278,11 +277,12 @@ def leaderboard(
         if not scored: continue
         row = dict(configuration=name, runs=str(len(runs)), diverged=str(sum(r['status'] != 'finished' for r in runs)))
         for key in ('fid', 'is', 'precision', 'recall', 'coverage'):
-            x = [v['value'] for r in scored for k, v in r['metrics'].items() if k.split('_')[0] == key]
+            x = [s['value'] for r in scored if (s := score(r, key))]
+            if not x: continue
             spread = f' ± {np.std(x, ddof=1):.2g}' if len(x) > 1 else ''
             row[key] = f'{np.mean(x):.3g}{spread}'
             if key == 'fid': row['_sort'] = np.mean(x)
-        row['images seen'] = f"{np.mean([sum(h['n_images'] for h in r['history']) for r in scored]):,.0f}"
+        row['images seen'] = f"{np.mean([images_seen(r) for r in scored]):,.0f}"
         seconds = [r['timings_s']['train'] for r in scored if r['timings_s'].get('train')]
         row['training (s)'] = f'{np.median(seconds):.0f}' if seconds else ''
         row['parameters of G'] = f"{scored[0]['networks']['g_parameters']:,}"
@@ -293,8 +293,8 @@ def leaderboard(
 
 def _ranked(rows:list[dict]) -> pd.DataFrame:
     floor = rows[0].pop('_floor')
-    real = dict(configuration='real images (floor)') | {k: f'{floor[k]:.3g}' for k in ('fid', 'is', 'precision', 'recall', 'coverage')}
-    best_first = sorted(rows, key=lambda r: r.pop('_sort'))
+    real = dict(configuration='real images (floor)') | {k: f'{v:.3g}' for k, v in floor.items() if k in rows[0]}
+    best_first = sorted(rows, key=lambda r: r.pop('_sort', math.inf))
     frame = pd.DataFrame([*best_first, real]).astype(object)
     return frame.where(frame.notna(), '').set_index('configuration')
 
@@ -311,8 +311,7 @@ def grid_search_result(
             found += [dict(claim=claim.id, arm=arm, seed=seed, profile=profile, run_id=r['run_id'], status=r['status'],
                            parameters=identity(r['config']), scores={k: m['value'] for k, m in r['metrics'].items()})
                       for seed, r in by_seed.items()]
-    first_fid = lambda f: next((v for k, v in f['scores'].items() if k.startswith('fid')), math.inf)
-    return sorted(found, key=first_fid)
+    return sorted(found, key=lambda f: next((v for k, v in f['scores'].items() if k.startswith('fid_')), math.inf))
 
 def loss_history(
     claim_id:str,

@@ -4,6 +4,8 @@ import json
 import math
 from dataclasses import fields
 
+import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from conftest import ROOT
@@ -14,11 +16,14 @@ from dcgan_nb.claims import judge
 from dcgan_nb.config import PLACES, RunConfig
 from dcgan_nb.data import ASSETS, DATASETS, TEST_IMAGES, TRAIN_IMAGES, idx_bytes, load_data, read_idx
 from dcgan_nb.features import load_extractor
+from dcgan_nb.figures import plot_history, score_table
 from dcgan_nb.models import build_networks, generator_bytes, load_generator
 from dcgan_nb.records import read_record
 from dcgan_nb.registry import InputError
+from dcgan_nb.report import explain, leaderboard
 from dcgan_nb.train import new_game, train
 
+matplotlib.use('Agg')
 SAMPLE = ASSETS/'fashion_mnist_sample'
 
 
@@ -149,7 +154,7 @@ def places(value, path=()):
 
 
 @pytest.mark.fault('Records edited into nonsense: random values in random places, parts missing, text cut off', 'Refused with the file\'s name and the place, or read; whatever is read can be judged')
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data())
 def test_no_edit_surprises_the_record_reader(tmp_path_factory, data):
     folder = tmp_path_factory.getbasetemp()/'edited'
@@ -165,7 +170,13 @@ def test_no_edit_surprises_the_record_reader(tmp_path_factory, data):
     (folder/'record.json').write_text(text[:data.draw(st.integers(0, len(text)))] if data.draw(st.integers(0, 9)) == 0 else text)
     try: read = read_record(folder)
     except InputError as error: assert 'record.json' in str(error)
-    else: judge([read | dict(folder=folder)])
+    else:
+        read |= dict(folder=folder)
+        verdict = next((v for v in judge([read]).values() if v.n_runs), None)
+        if verdict: explain(verdict)
+        leaderboard([read])
+        score_table({'run': read})
+        plt.close(plot_history({'run': read}))
 
 
 @pytest.mark.parametrize('text', ['[' * 100_000, '{"schema": 1, "x": NaN}', '1e400', '"text"', 'null', '\ud800'.encode('utf-8', 'surrogatepass'), b'\xff\xfe{'], ids=['deep', 'NaN', 'huge', 'text', 'null', 'surrogate', 'utf-16'])

@@ -12,6 +12,7 @@ from dcgan_nb.claims import (CLAIMS, MEASURES, MIN_SEEDS, PROJECTS, RULES, SEEDS
                              measured, n_seeds, plan, plan_table, training_flops)
 from dcgan_nb.config import PLACES, PROFILES, RunConfig, identity
 from dcgan_nb.registry import InputError
+from dcgan_nb.report import explain
 from dcgan_nb.stats import holm
 
 TWO_ARMED = [c.id for c in CLAIMS.values() if c.rule in ('better', 'not_better', 'same')]
@@ -263,6 +264,18 @@ def test_a_diverged_run_is_counted_and_given_no_number(id, draw):
     verdict = judge(records, id)[id]
     assert (verdict.n_failed, verdict.n_seeds, verdict.word) == (n_failed, 5 - n_failed, 'undecided')
     assert verdict.effect == pytest.approx(whole.effect, rel=0.1)
+
+
+def test_runs_that_went_wrong_are_counted_and_told(draw):
+    claim = CLAIMS['A4']
+    records = made_up(claim, values_of(claim, draw, 1))
+    n_won, n_collapsed = draw.randint(1, 9), draw.randint(0, 9)
+    for r in draw.sample(records, n_won): r['flags'] = dict(d_won=1)
+    for r in draw.sample(records, n_collapsed): r['flags'] = r.get('flags', {}) | dict(collapsed=2)
+    verdict = judge(records, 'A4')['A4']
+    assert verdict.flagged.get('d_won') == n_won and verdict.flagged.get('collapsed', 0) == n_collapsed and verdict.n_failed == 0
+    text = explain(verdict)
+    assert f'{n_won} of 10 runs ended with a D that had won' in text and f'{n_collapsed} of 10 runs collapsed' in text and '0 of 10 runs diverged' in text
 
 
 @pytest.mark.filterwarnings('ignore:Mean of empty slice')

@@ -19,7 +19,7 @@ from dcgan_nb.records import read_record, read_records, scan_records
 from dcgan_nb.registry import InputError
 from dcgan_nb.train import new_game, train_epoch
 
-SMALL = dict(profile='smoke', device='cpu', epochs=12, g_width=8, d_width=8, n_eval=50, recipe='b_before')   # dropout and soft labels: every random stream
+SMALL = dict(profile='smoke', device='cpu', epochs=6, g_width=8, d_width=8, n_eval=50, recipe='b_before')   # dropout and soft labels: every random stream
 PARAMETERS = [str(x) for k, v in SMALL.items() for x in ('-p', k, v)]
 
 
@@ -226,37 +226,6 @@ def test_eight_runs_at_once(tmp_path):
     records = read_records(tmp_path/'runs')
     assert sorted(r['config']['seed'] for r in records) == [10*round + i for round in range(3) for i in range(7)]
     assert not scan_records(tmp_path/'runs')[1]
-
-
-JUNK = dict(cut='{"schema": 1, "run_id"', empty='', foreign='[1, 2]', newer='{"schema": 2}', shape='{"schema": 1}', binary='\x00\x01')
-
-
-@pytest.fixture
-def junk(tmp_path):
-    "Run folders as no run leaves them."
-    runs = tmp_path/'runs'
-    for name, text in JUNK.items():
-        (runs/name).mkdir(parents=True)
-        (runs/name/'record.json').write_text(text)
-    for name in 'failed', 'partial', 'nothing', 'a_folder_as_record/record.json': (runs/name).mkdir(parents=True)
-    (runs/'failed'/'outcome.txt').write_text('failed: InputError: no data\n')
-    (runs/'partial'/NEWEST).write_bytes(b'x')
-    source = next(ROOT.glob('reports/records/*/record.json'))
-    (runs/'under_another_name').mkdir()
-    (runs/'under_another_name'/'record.json').write_bytes(source.read_bytes())
-    return runs
-
-
-@pytest.mark.fault('Missing, failed, partial, damaged and foreign records among one\'s runs', 'Every chapter is made all the same; each is listed with its reason on this page')
-@pytest.mark.parametrize('chapter', sorted(p.stem for p in (ROOT/'nbs/chapters').glob('*.ipynb') if p.stem not in ('losses', 'calibration', 'speed')))
-def test_no_record_breaks_a_chapter(chapter, junk, run, tmp_path):
-    made = run('papermill', f'nbs/chapters/{chapter}.ipynb', tmp_path/'page.ipynb', '-p', 'runs_dir', junk, '-p', 'files_dir', tmp_path/'files', '--no-progress-bar', '--log-level', 'WARNING', OMP_NUM_THREADS='1')
-    assert made.returncode == 0, made.stderr[-3000:]
-    page = (tmp_path/'page.ipynb').read_text()
-    if chapter == 'faults':
-        for name in (*JUNK, 'failed', 'partial', 'nothing', 'a_folder_as_record', 'under_another_name'): assert f'{name}</td>' in page, name
-        assert 'InputError: no data' in page and 'the record in it is of' in page
-    if chapter == 'verdicts': assert f'{len(JUNK) + 5} run folders are no evidence' in page
 
 
 def test_the_table_in_the_book_is_of_these_tests(request):
