@@ -113,8 +113,11 @@ def hold_run(
 ) -> None:
     "Wait until no other process works on a run, then keep others out until this process ends."
     if fcntl is None or (folder := Path(folder).resolve()) in _held: return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(folder.with_name(f'.{folder.name}.lock'), 'a+')
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(folder.with_name(f'.{folder.name}.lock'), 'a+')
+    except OSError as error:
+        raise InputError(f"{folder.parent} cannot hold runs: {error.strerror}. Take another runs_dir.") from error
     try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)

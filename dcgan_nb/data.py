@@ -152,8 +152,9 @@ def files_in(
 ) -> dict[str, Path|None]:   # file (without .gz) → where it lies, None if it does not
     "The files of a data set in a folder: gzipped or not, directly or in torchvision's subfolder."
     folders = [folder, *([folder/ds.torchvision/'raw'] if ds.torchvision else [])]
-    return {stem: next((f/(stem + end) for f in folders for end in ('.gz', '')
-                        if (f/(stem + end)).is_file()), None) for stem in ds.sha256}
+    try: return {stem: next((f/(stem + end) for f in folders for end in ('.gz', '')
+                             if (f/(stem + end)).is_file()), None) for stem in ds.sha256}
+    except OSError as error: raise InputError(f"{folder} cannot be read: {error.strerror}") from error
 
 def _read_folder(ds:Dataset, folder:Path) -> dict:
     "The files of `ds` in `folder` (gzipped or not, torchvision's subfolder allowed) as tensors, verified."

@@ -20,17 +20,20 @@ def _tensors(game:Game) -> Iterator[Tensor]:
     "All that training changes: weights, running statistics, and what the optimisers remember."
     for net in (game.G, game.D): yield from net.state_dict().values()
     for opt in (game.opt_g, game.opt_d):
-        for memory in opt.state.values(): yield from (v for v in memory.values() if isinstance(v, Tensor))
+        for memory in opt.state.values():
+            yield from (v for v in memory.values() if isinstance(v, Tensor))
 
 @contextmanager
 def rehearsal(game:Game):
     "What is done to the game inside is undone afterwards, in place."
     device = game.z_fixed.device
-    before, noise = {t.data_ptr(): t.clone() for t in _tensors(game)}, game.noise.get_state()
-    scaler = game.scaler.state_dict()
+    before = {t.data_ptr(): t.clone() for t in _tensors(game)}
+    noise, scaler = game.noise.get_state(), game.scaler.state_dict()
     with torch.random.fork_rng([device] if device.type == 'cuda' else []): yield
     with torch.no_grad():
-        for t in _tensors(game): t.copy_(before[t.data_ptr()]) if t.data_ptr() in before else t.zero_()
+        for t in _tensors(game):
+            if t.data_ptr() in before: t.copy_(before[t.data_ptr()])
+            else: t.zero_()
     for opt in (game.opt_g, game.opt_d): opt.zero_grad()
     game.noise.set_state(noise)
     game.scaler.load_state_dict(scaler)
@@ -42,7 +45,8 @@ class RecordedStep:
         self.step, self.graph = step, None
 
     def _record(self, game:Game, given) -> None:
-        self.given, self.graph = given.clone() if isinstance(given, Tensor) else given, torch.cuda.CUDAGraph()
+        self.given = given.clone() if isinstance(given, Tensor) else given
+        self.graph = torch.cuda.CUDAGraph()
         self.graph.register_generator_state(game.noise)
         with rehearsal(game):
             stream = torch.cuda.Stream()

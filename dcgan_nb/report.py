@@ -43,7 +43,8 @@ def unused_runs(
     root = project_root()
     _, unused = scan_records(root/runs_dir, root/records_dir)
     plain = lambda text: text.replace(f'{root}/', '')         # a page names no place of one machine
-    return pd.DataFrame([(plain(folder), plain(reason)) for folder, reason in unused.items()], columns=['run folder', 'reason'])
+    rows = [(plain(folder), plain(reason.replace(f'{folder}/', ''))) for folder, reason in unused.items()]
+    return pd.DataFrame(rows, columns=['run folder', 'reason'])
 
 # %% ../nbs/15_report.ipynb #7717b718
 COLORS = dict(supported='#0173b2', contradicted='#d55e00', undecided='#767676', delivered='#029e73')

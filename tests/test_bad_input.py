@@ -1,4 +1,5 @@
 "Nonsense in, one clear sentence out: what, where, the nearest right thing. Random nonsense comes from hypothesis."
+import errno
 import gzip
 import json
 import math
@@ -12,6 +13,7 @@ from conftest import ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from dcgan_nb.checkpoint import hold_run
 from dcgan_nb.claims import judge
 from dcgan_nb.config import PLACES, RunConfig
 from dcgan_nb.data import ASSETS, DATASETS, TEST_IMAGES, TRAIN_IMAGES, idx_bytes, load_data, read_idx
@@ -57,6 +59,14 @@ def test_a_bad_data_folder(tmp_path):
     (tmp_path/'file').touch()
     for name in 'file', 'nowhere':
         with pytest.raises(InputError, match='is not a folder'): load_data('fashion_mnist_sample', tmp_path/name)
+
+
+@pytest.mark.fault('A data folder that may not be read, a runs_dir that cannot be written', 'Refused before any training, with the reason')
+def test_folders_without_permission(folder, monkeypatch):
+    with pytest.raises(InputError, match='train-images-idx3-ubyte.gz cannot hold runs: .*Take another runs_dir'): hold_run(folder/f'{TRAIN_IMAGES}.gz'/'run')
+    def forbidden(path): raise PermissionError(errno.EACCES, 'Permission denied', str(path))       # root, who may run this, may read everything
+    monkeypatch.setattr(type(folder), 'is_file', forbidden)
+    with pytest.raises(InputError, match='cannot be read: Permission denied'): load_data('fashion_mnist_sample', folder)
 
 
 @settings(max_examples=300, deadline=None)
