@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from unittest import mock
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from benchmarks import measure as m
@@ -56,6 +57,19 @@ def transposed_first_layer(game:Game) -> None:
     game.opt_g = OPTIMIZERS[game.config.optimizer](list(game.G.parameters()), game.config.g_lr, game.config.beta1, game.config.beta2)
 
 
+class _Unfolded(nn.Conv2d):
+    "A 4 × 4 convolution of stride 2 as a matrix product with the patches of its input."
+    def forward(self, x):
+        return (self.weight.flatten(1) @ F.unfold(x, 4, padding=1, stride=2) + self.bias[:, None]).unflatten(2, (x.shape[2] // 2, -1))
+
+class _Folded(nn.ConvTranspose2d):
+    "Its transpose: patches from a matrix product, added up where they overlap."
+    def forward(self, x):
+        return F.fold(self.weight.flatten(1).T @ x.flatten(2), 2*x.shape[2], 4, padding=1, stride=2) + self.bias[:, None, None]
+
+def _thin_layers(game:Game) -> None: game.D[0].__class__, game.G[-2].__class__ = _Unfolded, _Folded
+
+
 def _each_item(steps:tuple) -> tuple:
     def reading(step):
         def read(*given):
@@ -99,6 +113,8 @@ LEVERS = {
     'activations not in place': Lever(True, 'the input of an activation is not needed again', _not_in_place),
     'channels last': Lever(False, 'a layout for the sake of speed alone: would have to pay off on every device',
                            _channels_last, _batches_channels_last),
+    'layers of one map as matrix products': Lever(False, 'passing all patches through memory costs what the product saves',
+                                                  _thin_layers),
     'no gradient norms': Lever(False, 'the norms are part of the record of a run', patches=_no_norms),
     'real and generated in one pass of D': Lever(False, 'another game: batch norm would see the mixture of both',
                                                  steps=_one_pass),
