@@ -5,10 +5,12 @@ round warms up and is not counted. Ratios are taken within a round and only then
 """
 import argparse
 import json
+import multiprocessing
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -81,6 +83,31 @@ def interleave(
             label = f'round {i}/{repeats}' if i else 'warm-up'
             report(f"  {label}   " + '   '.join(f'{name} {s:.3g} s' for name, s in took.items()), flush=True)
     return timings
+
+
+def _serve(pipe, make:Callable, args:tuple) -> None:
+    f = make(*args)
+    while pipe.recv():
+        f()
+        pipe.send('done')
+
+
+@contextmanager
+def apart(make:Callable, *args):   # a function without arguments, to be measured like any other
+    "What `make(*args)` gives, called in a process of its own: how a process handles its memory is set once for all that runs in it."
+    spawn = multiprocessing.get_context('spawn')
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(there, make, args))
+    process.start()
+    there.close()                  # or a dead process would be waited for
+    def call():
+        here.send(True)
+        here.recv()
+    try: yield call
+    finally:
+        if process.is_alive(): here.send(False)
+        process.join(20)
+        process.terminate()
 
 
 def summary(values:list[float]) -> dict:   # median, low, high

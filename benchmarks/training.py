@@ -1,10 +1,13 @@
 """Images per second of training: ours against the usual recipe in benchmarks/reference.py, with equal networks, batches and Adam.
 
 The recipe computes as PyTorch does unless told otherwise: in float32, on CUDA with convolutions by TF32. Ours computes in every precision
-that the device takes. A round is one epoch over n images, reading them included.
-The limit is the rate of a large matrix product on the same device, in the same precision. The share of it counts the work that a step of
-ours needs (D frozen while G learns), for both: the recipe computes gradients that nobody uses, but spares one pass of G.
+that the device takes. A round is one epoch over n images, reading them included. On a CPU the recipe has a process of its own, because
+ours tells the process to keep the memory that it frees. The limit is the rate of a large matrix product on the same device, in the same
+precision. The share of it counts the work that a step of ours needs (D frozen while G learns), for both: the recipe computes gradients
+that nobody uses, but spares one pass of G.
 """
+from contextlib import nullcontext
+
 from benchmarks import measure as m
 from benchmarks import reference
 from dcgan_nb.config import RunConfig
@@ -24,20 +27,29 @@ def config_of(width:int, batch_size:int, device:str, precision:str='float32') ->
     return RunConfig.resolve(profile='full', g_width=width, d_width=width, batch_size=batch_size, device=device, precision=precision)
 
 
+def recipe(config:RunConfig, n_images:int):   # a function: an epoch
+    "The usual recipe, with players and batches of its own."
+    players = reference.new_players(config)
+    batches = reference.loader(m.sample_data(n_images), config.batch_size, config.device)
+    return lambda: reference.train_epoch(players, batches, config.latent_dim)
+
+
 def measure(device:str, repeats:int, quick:bool) -> tuple[dict, list[dict]]:   # parameters, rows
     limits, rows = m.limits(device, quick), []
     for setting in settings(device, quick):
         width, size, n = setting.values()
         print(f'  width {width}, batch {size}, {n:,} images a round', flush=True)
-        data, config = m.sample_data(n), config_of(width, size, device)
-        players, batches, x = reference.new_players(config), reference.loader(data, size, device), data.x_train.to(device)
+        config, x = config_of(width, size, device), m.sample_images(n, device)
         games = {p: new_game(config_of(width, size, device, p)) for p in limits}
-        variants = {'reference': lambda: reference.train_epoch(players, batches, config.latent_dim)}
-        variants |= {f'ours, {p}': lambda game=game, steps=fast_steps(game.config): train_epoch(game, x, steps)
+        ours = {f'ours, {p}': lambda game=game, steps=fast_steps(game.config): train_epoch(game, x, steps)
                      for p, game in games.items()}
         flops = m.step_flops(config) / size
-        for row in m.compared(m.interleave(variants, repeats, device), n):
-            precision = row['variant'].removeprefix('ours, ') if row['variant'] != 'reference' else 'tf32' if device == 'cuda' else 'float32'
+        with m.apart(recipe, config, n) if device == 'cpu' else nullcontext(recipe(config, n)) as usual:
+            timings = m.interleave({'reference': usual} | ours, repeats, device)
+        if device == 'cpu': timings['reference'].peak_mb = None
+        for row in m.compared(timings, n):
+            precision = row['variant'].removeprefix('ours, ')
+            if row['variant'] == 'reference': precision = 'tf32' if device == 'cuda' else 'float32'
             share = {k: v * flops / limits[precision] for k, v in row['images_s'].items()}
             rows.append(setting | row | dict(precision=precision, share_of_limit=share, limit_images_s=limits[precision] / flops))
     return dict(limits_flop_s=limits, architecture=config.arch), rows
