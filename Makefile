@@ -69,7 +69,7 @@ test: $(READY)
 	@echo "pytest" && OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
 
 faults: $(READY)
-	@pytest --faults reports/faults.json
+	@pytest tests --faults reports/faults.json
 
 env: $(READY)
 
