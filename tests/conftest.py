@@ -55,8 +55,12 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_sessionfinish(session):
+    "The report of all faults; what was not tried this time stays as it was seen before."
     if path := session.config.getoption('--faults'):
         from dcgan_nb.data import write_file
         from dcgan_nb.records import code_version, environment
-        report = dict(written=datetime.now(timezone.utc).isoformat(timespec='seconds'), code=code_version(), environment=environment(), faults=list(seen.values()))
-        write_file(Path(path), json.dumps(report, indent=1, ensure_ascii=False) + '\n')
+        path = Path(path)
+        before = {f['test']: f for f in json.loads(path.read_text())['faults']} if path.exists() else {}
+        now = dict(written=datetime.now(timezone.utc).isoformat(timespec='seconds'), commit=code_version()['commit'], versions=environment()['versions'])
+        faults = before | {test: fault | now for test, fault in seen.items()}
+        write_file(path, json.dumps(dict(faults=[faults[test] for test in sorted(faults)]), indent=1, ensure_ascii=False) + '\n')
