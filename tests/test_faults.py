@@ -23,9 +23,9 @@ SMALL = dict(profile='smoke', device='cpu', epochs=12, g_width=8, d_width=8, n_e
 PARAMETERS = [str(x) for k, v in SMALL.items() for x in ('-p', k, v)]
 
 
-def papermill(out, *parameters, output=subprocess.PIPE):
+def papermill(out, *parameters, output=subprocess.PIPE, program=(BIN/'papermill',)):
     "Papermill in a process of its own."
-    command = [BIN/'papermill', 'nbs/train.ipynb', out, '--no-progress-bar', '--log-output', *parameters]
+    command = [*program, 'nbs/train.ipynb', out, '--no-progress-bar', '--log-output', *parameters]
     return subprocess.Popen([str(c) for c in command], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
                             env=os.environ | {'PATH': f'{BIN}{os.pathsep}{os.environ["PATH"]}', 'OMP_NUM_THREADS': '1'}, start_new_session=True)
 
@@ -215,12 +215,28 @@ def test_a_kernel_that_never_starts(tmp_path):
     assert not [p for p in psutil.process_iter(['cmdline']) if 'time.sleep(600)' in ' '.join(p.info['cmdline'] or [])], 'it is not left behind'
 
 
-@pytest.mark.fault('Eight runs at once on one machine, three times over', 'None is lost; the same run asked for twice is trained once')
+STUBBORN = """#!/usr/bin/env bash
+echo "$@" >> "$0.calls"; echo output
+[ "$(wc -l < "$0.calls")" -ge {n} ] || {{ echo "{error}" >&2; exit 1; }}
+"""
+
+
+@pytest.mark.parametrize('n, error, calls, code', [(1, '', 1, 0), (3, "RuntimeError: Kernel didn't respond in 60 seconds", 3, 0), (4, 'Kernel died before replying to kernel_info', 3, 1), (2, 'InputError: no data', 1, 1)])
+def test_only_a_kernel_that_did_not_start_is_tried_again(tmp_path, n, error, calls, code):
+    fake = tmp_path/'papermill'
+    fake.write_text(STUBBORN.format(n=n, error=error))
+    fake.chmod(0o755)
+    done = subprocess.run(['bash', 'workflow/papermill.sh', 'a b', '-p', 'x', '$y'], cwd=ROOT, env=os.environ | {'PATH': f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.count('output')) == (code, calls) and (tmp_path/'papermill.calls').read_text() == 'a b -p x $y\n'*calls
+    assert error in done.stderr
+
+
+@pytest.mark.fault('Eight runs at once on one machine, three times over, as the workflow starts them', 'None is lost: a kernel that loses its port to another is started again; the same run asked for twice is trained once')
 def test_eight_runs_at_once(tmp_path):
     tiny = ['-p', 'profile', 'smoke', '-p', 'device', 'cpu', '-p', 'epochs', '1', '-p', 'g_width', '2', '-p', 'd_width', '2', '-p', 'n_eval', '50', '-p', 'runs_dir', tmp_path/'runs']
     for round in range(3):
         logs = [open(tmp_path/f'{round}-{i}.log', 'w') for i in range(8)]
-        processes = [papermill(tmp_path/f'{round}-{i}.ipynb', *tiny, '-p', 'seed', 10*round + i % 7, output=logs[i]) for i in range(8)]     # the first and the last are the same run
+        processes = [papermill(tmp_path/f'{round}-{i}.ipynb', *tiny, '-p', 'seed', 10*round + i % 7, output=logs[i], program=('bash', 'workflow/papermill.sh')) for i in range(8)]     # the first and the last are the same run
         failed = [Path(log.name).read_text()[-2000:] for p, log in zip(processes, logs) if p.wait() != 0]
         assert not failed, failed[0]
     records = read_records(tmp_path/'runs')
