@@ -329,10 +329,12 @@ def loss_history(
 def fault_table(
     report:str='reports/faults.json',    # of `make faults`; relative to the project
 ) -> pd.DataFrame:
-    "Each fault, what happens then, and whether the test of it passed."
-    seen = json.loads((project_root()/report).read_text())
-    return pd.DataFrame([{'fault': f['fault'], 'what happens': f['outcome'], 'seen': 'yes' if f['passed'] else 'no'}
-                         for f in seen['faults']])
+    "Each fault, what happens then, and how many of its tests saw that."
+    seen = {}
+    for f in json.loads((project_root()/report).read_text())['faults']:
+        seen.setdefault((f['fault'], f['outcome']), []).append(f['passed'])
+    return pd.DataFrame([{'fault': fault, 'what happens': outcome, 'seen in': f'{sum(passed)} of {len(passed)} tests'}
+                         for (fault, outcome), passed in seen.items()])
 
 # %% ../nbs/15_report.ipynb #f84e74a8
 EXAMPLES = 'bce', 'mse', 'hinge'     # the losses of the three runs that `make report` makes
