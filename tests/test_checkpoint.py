@@ -37,6 +37,7 @@ def start(folder, seed):
                             env=dict(os.environ, OMP_NUM_THREADS='1'))
 
 
+@pytest.mark.fault('Training killed (SIGKILL) right after a checkpoint, and at a random moment', 'Asked for again, it ends with the same weights, bit for bit')
 @pytest.mark.parametrize('where', ['after an epoch', 'at any moment'])
 def test_a_killed_run_ends_with_the_same_weights_as_one_that_was_not(tmp_path, where):
     seed = int.from_bytes(os.urandom(2), 'big')
@@ -60,6 +61,7 @@ def test_a_killed_run_ends_with_the_same_weights_as_one_that_was_not(tmp_path, w
 HOLD = "import sys; from pathlib import Path; from dcgan_nb.checkpoint import hold_run; hold_run(Path(sys.argv[1]), lambda s: print(s, flush=True)); print('held', flush=True); sys.stdin.read()"
 
 
+@pytest.mark.fault('Two processes asked for the same run, and the first is killed', 'The second says who holds the run and waits; the lock goes with the process that held it')
 def test_a_second_process_waits_for_the_first_and_a_crashed_one_leaves_no_lock(tmp_path):
     def hold(): return subprocess.Popen([sys.executable, '-c', HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     first = hold()
