@@ -219,13 +219,17 @@ def _settled(values:dict, given:dict) -> dict:
     values = values | {k: v for k, v in late.items() if values[k] is None} | dict(dataset=dataset)
     return values if 'n_eval' in given else values | dict(n_eval=min(values['n_eval'], ds.n_test))
 
-def _resolve(given:dict, here:bool=True) -> RunConfig:
+def _all_checked(given:dict) -> dict:
+    "The values that are given, each checked by itself; None counts as not given."
     by_name = {f.name: f for f in fields(RunConfig)}
     for name in given:
         if name not in by_name:
             raise InputError(f"parameter {name!r} is not known.{nearest(name, by_name)} "
                              f"Known: {', '.join(by_name)}.")
-    given = {name: _checked(by_name[name], value) for name, value in given.items() if value is not None}
+    return {name: _checked(by_name[name], value) for name, value in given.items() if value is not None}
+
+def _resolve(given:dict, here:bool=True) -> RunConfig:
+    given = _all_checked(given)
     device, profile = given.get('device', 'auto'), given.get('profile', 'auto')
     if here or device == 'auto': device = pick_device(device)
     if profile == 'auto': profile = 'full' if device == 'cuda' else 'cpu'
@@ -260,12 +264,9 @@ def _refuse_contradictions(values:dict) -> None:
 
 # %% ../nbs/07_config.ipynb #0d47c3d1
 def _of_record(config:dict) -> RunConfig:
-    by_name = {f.name: f for f in fields(RunConfig)}
-    for name in config:
-        if name not in by_name: raise InputError(f"parameter {name!r} is not known.{nearest(name, by_name)}")
+    known = _all_checked(config)
     for name in 'profile', 'device':
-        if config.get(name, 'auto') == 'auto': raise InputError(f"{name} is not settled in it.")
-    known = {k: _checked(by_name[k], v) for k, v in config.items() if v is not None}
+        if known.get(name, 'auto') == 'auto': raise InputError(f"{name} is not settled in it.")
     values = _settled({f.name: f.default for f in fields(RunConfig)} | known, known)
     _refuse_contradictions(values)
     return RunConfig(**values)
