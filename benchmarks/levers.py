@@ -47,14 +47,13 @@ def _not_in_place(game:Game) -> None:
     for layer in (*game.G.modules(), *game.D.modules()):
         if hasattr(layer, 'inplace'): layer.inplace = False
 
-def transposed_first_layer(game:Game) -> None:
-    "G's linear layer as the transposed convolution of a 1 × 1 input, with the same weights: the same function of z."
-    linear, unflatten, *rest = game.G
-    _, s, _ = unflatten.unflattened_size
-    first = nn.ConvTranspose2d(linear.in_features, linear.out_features // s**2, s, bias=False).to(linear.weight.device)
-    with torch.no_grad(): first.weight.copy_(linear.weight.T.reshape(first.weight.shape))
-    game.G = nn.Sequential(nn.Unflatten(1, (linear.in_features, 1, 1)), first, *rest)
-    game.opt_g = OPTIMIZERS[game.config.optimizer](list(game.G.parameters()), game.config.g_lr, game.config.beta1, game.config.beta2)
+def _other_generator(change:Callable) -> Callable:
+    "A change that puts another generator, the same function, into the game."
+    def put(game):
+        c = game.config
+        game.G = change(game.G)
+        game.opt_g = OPTIMIZERS[c.optimizer](list(game.G.parameters()), c.g_lr, c.beta1, c.beta2)
+    return put
 
 
 class _Unfolded(nn.Conv2d):
@@ -62,12 +61,7 @@ class _Unfolded(nn.Conv2d):
     def forward(self, x):
         return (self.weight.flatten(1) @ F.unfold(x, 4, padding=1, stride=2) + self.bias[:, None]).unflatten(2, (x.shape[2] // 2, -1))
 
-class _Folded(nn.ConvTranspose2d):
-    "Its transpose: patches from a matrix product, added up where they overlap."
-    def forward(self, x):
-        return F.fold(self.weight.flatten(1).T @ x.flatten(2), 2*x.shape[2], 4, padding=1, stride=2) + self.bias[:, None, None]
-
-def _thin_layers(game:Game) -> None: game.D[0].__class__, game.G[-2].__class__ = _Unfolded, _Folded
+def _unfolded_first_layer(game:Game) -> None: game.D[0].__class__ = _Unfolded
 
 
 def _each_item(steps:tuple) -> tuple:
@@ -111,12 +105,14 @@ LEVERS = {
     'Adam not fused': Lever(True, 'the same rule in fewer passes over memory', _plain_adam),
     GIVEN_BACK: Lever(True, 'fresh pages must be cleared first', patches=lambda game, images: dict(keep_memory=lambda: None)),
     'DataLoader and PIL': Lever(True, 'all images fit into memory as bytes', patches=_data_loader),
-    'first layer a transposed convolution': Lever(True, 'the same function as a plain matrix product', transposed_first_layer),
+    'first layer a transposed convolution': Lever(True, 'the same function as a plain matrix product',
+                                                  _other_generator(reference.transposed_first_layer)),
+    'last layer a transposed convolution': Lever(True, 'the same function as a matrix product and a fold, on a CPU',
+                                                 _other_generator(reference.transposed_last_layer)),
     'activations not in place': Lever(True, 'the input of an activation is not needed again', _not_in_place),
-    'channels last': Lever(False, 'gains little where memory is kept, and other bits: published runs could not be repeated',
-                           _channels_last, _batches_channels_last),
-    'layers of one map as matrix products': Lever(False, 'passing all patches through memory costs what the product saves',
-                                                  _thin_layers),
+    'channels last': Lever(False, 'what the large convolutions gain, changes of the layout cost', _channels_last, _batches_channels_last),
+    'D’s first layer a matrix product': Lever(False, 'passing all patches through memory costs more than the product saves',
+                                              _unfolded_first_layer),
     'no gradient norms': Lever(False, 'the norms are part of the record of a run', patches=_no_norms),
     'real and generated in one pass of D': Lever(False, 'another game: batch norm would see the mixture of both',
                                                  steps=_one_pass),

@@ -87,25 +87,25 @@ def interleave(
 
 def _serve(pipe, make:Callable, args:tuple) -> None:
     f = make(*args)
-    while pipe.recv():
-        f()
+    while (given := pipe.recv()) is not None:
+        f(*given)
         pipe.send('done')
 
 
 @contextmanager
-def apart(make:Callable, *args):   # a function without arguments, to be measured like any other
-    "What `make(*args)` gives, called in a process of its own: how a process handles its memory is set once for all that runs in it."
+def apart(make:Callable, *args):   # a function, to be measured like any other
+    "The function `make(*args)`, called in a process of its own: how a process handles its memory is set once for all that runs in it."
     spawn = multiprocessing.get_context('spawn')
     here, there = spawn.Pipe()
     process = spawn.Process(target=_serve, args=(there, make, args))
     process.start()
     there.close()                  # or a dead process would be waited for
-    def call():
-        here.send(True)
+    def call(*given):
+        here.send(given)
         here.recv()
     try: yield call
     finally:
-        if process.is_alive(): here.send(False)
+        if process.is_alive(): here.send(None)
         process.join(20)
         process.terminate()
 

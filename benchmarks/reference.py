@@ -1,5 +1,6 @@
 """The recipe that most DCGAN tutorials start from, to compare with: same networks and settings, fed and stepped in the usual way.
 
+The generator's first and last layers are transposed convolutions, where ours are matrix products: the same functions with the same weights.
 Each image is opened as a picture, transformed by torchvision and collated by a DataLoader with worker processes. A step makes three
 backward passes. G runs once, D's step sees its images detached; G's step computes gradients of D's weights too, which nobody uses. Every
 step waits for the device to hand over its losses.
@@ -14,7 +15,7 @@ from torchvision import transforms
 
 from dcgan_nb.config import RunConfig
 from dcgan_nb.data import ImageData
-from dcgan_nb.models import DEFAULTS, build_networks
+from dcgan_nb.train import new_networks
 
 
 class Pictures(Dataset):
@@ -34,6 +35,23 @@ def loader(data:ImageData, batch_size:int, device:str) -> DataLoader:
                       pin_memory=device == 'cuda', persistent_workers=True)
 
 
+def transposed_first_layer(G:nn.Sequential) -> nn.Sequential:
+    "A generator's linear layer as the transposed convolution of a 1 × 1 input, with the same weights: the same function of z."
+    linear, unflatten, *rest = G
+    _, s, _ = unflatten.unflattened_size
+    first = nn.ConvTranspose2d(linear.in_features, linear.out_features // s**2, s, bias=False).to(linear.weight.device)
+    with torch.no_grad(): first.weight.copy_(linear.weight.T.reshape(first.weight.shape))
+    return nn.Sequential(nn.Unflatten(1, (linear.in_features, 1, 1)), first, *rest)
+
+
+def transposed_last_layer(G:nn.Sequential) -> nn.Sequential:
+    "A generator with PyTorch's own transposed convolution in the place of our `ToImage`."
+    *rest, last, tanh = G
+    plain = nn.ConvTranspose2d(last.in_channels, last.out_channels, last.kernel_size, last.stride, last.padding).to(last.weight.device)
+    plain.load_state_dict(last.state_dict())
+    return nn.Sequential(*rest, plain, tanh)
+
+
 @dataclass
 class Players:
     G: nn.Module
@@ -43,10 +61,9 @@ class Players:
 
 
 def new_players(config:RunConfig) -> Players:
-    "The networks that `dcgan_nb.train.new_game` makes of the same configuration, each with a plain Adam."
-    c, device = config, torch.device(config.device)
-    G, D = (net.to(device) for net in build_networks(c.arch, c.latent_dim, c.channels, c.image_size, c.g_width, c.d_width, c.seed,
-                                                     **{k: getattr(c, k) for k in DEFAULTS}))
+    "The networks that `dcgan_nb.train.new_game` makes of the same configuration, G's layers as usual, each with a plain Adam."
+    c, (G, D) = config, new_networks(config)
+    G = transposed_last_layer(transposed_first_layer(G))
     return Players(G, D, torch.optim.Adam(G.parameters(), lr=c.g_lr, betas=(c.beta1, c.beta2)),
                    torch.optim.Adam(D.parameters(), lr=c.d_lr, betas=(c.beta1, c.beta2)))
 

@@ -5,7 +5,8 @@ divided among them, and the clock stops with the last one. Runs per hour are an 
 per second of all processes together, plus one evaluation, evaluations counted one after another; data, start and records are left out
 (see startup).
 """
-import multiprocessing
+from contextlib import ExitStack
+from multiprocessing.pool import ThreadPool
 
 import torch
 
@@ -53,33 +54,25 @@ def training_rows(s:dict, device:str, repeats:int) -> list[dict]:
     return rows
 
 
-def _worker(pipe, config:RunConfig, n_images:int) -> None:
-    "A process that trains an epoch whenever it is told how many threads to use, until it is told 0."
+def run_with_threads(config:RunConfig, n_images:int):   # a function of the number of threads: an epoch
+    "A run with a game and images of its own."
     game, x, steps = new_game(config), m.sample_images(n_images, config.device), fast_steps(config)
-    while threads := pipe.recv():
+    def epoch(threads):
         torch.set_num_threads(threads)
         train_epoch(game, x, steps)
         m.sync(config.device)
-        pipe.send('done')
+    return epoch
 
 
 def concurrent_rows(counts:tuple, config:RunConfig, n_images:int, repeats:int) -> list[dict]:
     "Images per second of all processes together, for each number of processes."
-    spawn, n_threads = multiprocessing.get_context('spawn'), torch.get_num_threads()     # CUDA cannot be forked
-    pairs = [spawn.Pipe() for _ in range(max(counts))]
-    processes = [spawn.Process(target=_worker, args=(there, config, n_images), daemon=True) for _, there in pairs]
-    for process in processes: process.start()
-    for _, there in pairs: there.close()              # or a dead process would be waited for
-    pipes = [here for here, _ in pairs]
-    def together(n):
-        for pipe in pipes[:n]: pipe.send(max(1, n_threads // n))
-        for pipe in pipes[:n]: pipe.recv()
-    try: timings = m.interleave({n: lambda n=n: together(n) for n in counts}, repeats, config.device)
-    finally:
-        for process in processes: process.terminate()
-        for process in processes: process.join()
+    threads = {n: max(1, torch.get_num_threads() // n) for n in counts}
+    with ExitStack() as stack, ThreadPool(max(counts)) as pool:     # a thread waits for each process
+        runs = [stack.enter_context(m.apart(run_with_threads, config, n_images)) for _ in range(max(counts))]
+        timings = m.interleave({n: lambda n=n: pool.map(lambda run: run(threads[n]), runs[:n], chunksize=1) for n in counts},
+                               repeats, config.device)
     rows = on_axis('processes', timings, {n: n * (n_images // config.batch_size) * config.batch_size for n in counts})
-    return [row | dict(threads=max(1, n_threads // row['value']), peak_memory_mb=None) for row in rows]     # it is the children's
+    return [row | dict(threads=threads[row['value']], peak_memory_mb=None) for row in rows]     # it is the children's
 
 
 def other_rows(s:dict, device:str, repeats:int) -> list[dict]:

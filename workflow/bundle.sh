@@ -7,7 +7,7 @@ archive=$1 profile=$2 claim=$3 device=$4 version=$5 mnist=${6:-}
 out=$(mktemp -d); trap 'rm -rf "$out"' EXIT
 mkdir -p "$out"/{code,wheels,cache} "$(dirname "$archive")"
 
-git archive HEAD dcgan_nb nbs benchmarks tests/conftest.py tests/test_graphs.py pyproject.toml settings.ini | tar x -C "$out/code"
+git archive HEAD dcgan_nb nbs benchmarks tests/conftest.py tests/test_graphs.py workflow/papermill.sh pyproject.toml settings.ini | tar x -C "$out/code"
 git rev-parse HEAD > "$out/code/COMMIT"
 platforms=(); for p in 2_28 2_27 2_17; do platforms+=(--platform "manylinux_${p}_x86_64"); done
 python -m pip download -q --only-binary=:all: --python-version "$version" --implementation cp "${platforms[@]}" --platform manylinux2014_x86_64 \
@@ -33,7 +33,7 @@ cat > "$out/study.sh" <<'SH'
 # bash study.sh check: recorded steps against plain ones.      bash study.sh bench [NAMES…]: the benchmarks; their results are packed as well.
 set -euo pipefail
 cd "$(dirname "$0")"; here=$PWD
-export PYTHONPATH="$here/code:$here/site" DCGAN_NB_CACHE="$here/cache" JUPYTER_PATH="$here/site/share/jupyter" OMP_NUM_THREADS=1
+export PYTHONPATH="$here/code:$here/site" DCGAN_NB_CACHE="$here/cache" JUPYTER_PATH="$here/site/share/jupyter" OMP_NUM_THREADS=1 PATH="$here/site/bin:$PATH"
 if [ ! -e site/.ready ]; then
     python3 -m pip install -q --no-index --no-deps --no-compile --upgrade --target site wheels/*.whl
     python3 -m ipykernel install --prefix "$here/site" --name python3 > /dev/null
@@ -50,7 +50,7 @@ one() {    # RUN_ID PARAMETERS…
     id=$1; shift; folder=reports/runs/$id; left=$(( DEADLINE - $(date +%s) ))
     if [ -e "$folder/record.json" ] || [ "$left" -le 0 ]; then return 0; fi
     mkdir -p "$folder"
-    if timeout -k 5 "$left" python3 -m papermill nbs/train.ipynb "$folder/run.ipynb" "$@" --no-progress-bar --log-level WARNING > "$folder/run.log" 2>&1
+    if timeout -k 5 "$left" bash workflow/papermill.sh nbs/train.ipynb "$folder/run.ipynb" "$@" --no-progress-bar --log-level WARNING > "$folder/run.log" 2>&1
     then echo "finished $id"
     else rm -f "$folder/run.ipynb"; echo "failed   $id: $(grep -v '^$' "$folder/run.log" | tail -1)"
     fi
