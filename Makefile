@@ -25,7 +25,7 @@ STUDY   := $(if $(SEEDS),seeds=$(SEEDS)) $(if $(MNIST),"mnist=$(MNIST)")
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [REPORTS=reports]   train, evaluate, build the book"
 	@echo "make study [CLAIM=ALL|\"A4 D2\"] [PROFILE=] [SEEDS=] [MNIST=folder] [CORES=all] [GPU_RUNS=4]   train what the claims need, then the book"
-	@echo "make plan  [CLAIM=] [PROFILE=] [MNIST=]   what a study would run, what is done, and the expected minutes"
+	@echo "make plan  [CLAIM=] [PROFILE=] [SEEDS=] [MNIST=]   what a study would run, what is done, and the expected minutes"
 	@echo "make publish     copy the records of reports/runs that claims use to reports/records"
 	@echo "make cuda-bundle [CLAIM=] [PROFILE=full] [MNIST=] [CUDA_PYTHON=3.12]   an archive that runs study, checks and benchmarks on a CUDA machine without a network"
 	@echo "make cuda-results FILE=results.tar.gz   its results back, published"
@@ -47,7 +47,7 @@ study: $(READY)
 	@echo "The verdicts: open $(REPORTS)/_build/html/verdicts.html"
 
 plan: $(READY)
-	@python -c "from dcgan_nb.report import print_plan; print_plan('$(PROFILE)', '$(CLAIM)', '$(REPORTS)/runs', '$(MNIST)')"
+	@python -c "from dcgan_nb.report import print_plan; print_plan('$(PROFILE)', '$(CLAIM)', '$(REPORTS)/runs', '$(MNIST)', $(or $(SEEDS),None))"
 
 publish: $(READY)
 	@python -c "from dcgan_nb.report import publish; publish('$(REPORTS)/runs')"

@@ -376,15 +376,16 @@ def plan_table(
     which:str='',
     done:list[dict]=(),      # records of runs that need not be run again
     timed:list[dict]=(),     # records whose speed is taken
+    seeds:int|None=None,     # None: as each claim says
     **places,
 ) -> pd.DataFrame:           # a row for each claim: arms, seeds, runs, to_run, minutes of training for these
     "What a study would run and what it would cost; a run shared by several claims is counted for the first."
     rows, counted = [], {config_key(r['config']) for r in done}
     for claim in asked_claims(which):
-        runs = plan(profile, claim.id, **places)
+        runs = plan(profile, claim.id, seeds, **places)
         rest = {k: c for c in runs.values() if (k := config_key(c.record())) not in counted}
         counted |= set(rest)
-        rows.append(dict(claim=claim.id, arms=len(claim.arms), seeds=n_seeds(claim, profile), runs=len(runs),
+        rows.append(dict(claim=claim.id, arms=len(claim.arms), seeds=seeds or n_seeds(claim, profile), runs=len(runs),
                          to_run=len(rest), minutes=sum(seconds_expected(c, timed) for c in rest.values()) / 60))
     return pd.DataFrame(rows)
 

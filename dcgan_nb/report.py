@@ -345,13 +345,14 @@ def print_plan(
     which:str='',                    # see `chosen_claims`; ALL is all
     runs_dir:str='reports/runs',     # finished runs there, and no others, need not be run
     mnist_dir:str='',                # folder with MNIST's files
+    seeds:int|None=None,             # None: as each claim says
 ) -> None:
     "A study's runs, claim by claim, with the time that is still to be expected."
     here = RunConfig.resolve(profile=profile)
     own = read_records(project_root()/runs_dir)
     speeds = {r['config']['device'] for r in study_records(runs_dir)}
     table = plan_table(here.profile, '' if which == 'ALL' else which, own, study_records(runs_dir),
-                       mnist_dir=mnist_dir or None, device=here.device)
+                       seeds, mnist_dir=mnist_dir or None, device=here.device)
     print(table.to_string(index=False, formatters=dict(minutes='{:.1f}'.format)))
     basis = 'the speed of earlier runs' if here.device in speeds else 'a guess, as no run was made on such a device'
     print(f'\n{table.to_run.sum()} runs of profile {here.profile} on {here.device}, about {table.minutes.sum():.0f} '

@@ -141,7 +141,10 @@ def test_an_unknown_claim_is_answered_with_the_nearest(which, hint):
 
 @pytest.mark.parametrize('profile, which', [('smoke', ''), ('smoke', 'A'), ('smoke', 'A5'), ('cpu', 'A0 A3 A4'), ('cpu', 'D1 D2a')])
 def test_the_table_of_a_plan_counts_what_is_left_to_do(profile, which, draw):
-    runs = {config_key(c.record()): c for c in plan(profile, which, device='cpu').values()}
+    def planned(seeds=None): return {config_key(c.record()): c for c in plan(profile, which, seeds, device='cpu').values()}
+    more = plan_table(profile, which, seeds=(n := draw.randint(6, 9)), device='cpu')
+    assert (more.seeds == n).all() and more.to_run.sum() == len(planned(n))
+    runs = planned()
     table = plan_table(profile, which, device='cpu').set_index('claim')
     assert (table.runs == table.arms * table.seeds).all() and list(table.arms) == [len(CLAIMS[i].arms) for i in table.index]
     assert ((table.minutes > 0) == (table.to_run > 0)).all() and np.isfinite(table.minutes).all()
