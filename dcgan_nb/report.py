@@ -122,13 +122,15 @@ def recipe_table(
 ) -> pd.DataFrame:    # a row for each parameter; columns: full (as published), and where the profile cpu departs
     "A project's recipe, and what the profile for two CPU cores makes of it."
     full = RunConfig.planned(profile='full', device='cuda', recipe=recipe).record()
-    table = {'as published (profile full)': full}
+    changes = {}     # what a claim changes → the claims that do
     for claim in chosen_claims(which):
         if not claim.arms: continue
         shared = [arm_config(claim, arm, 0, 'cpu', device='cuda').record() for arm in claim.arms]
         same = {k: v for k, v in shared[0].items() if all(s[k] == v for s in shared)}
-        table[f'{claim.id}, profile cpu'] = {k: v for k, v in same.items() if v != full[k]}
-    frame = pd.DataFrame(table)
+        changed = {k: v for k, v in same.items() if v != full[k]}
+        changes.setdefault(tuple(changed.items()), []).append(claim.id)
+    frame = pd.DataFrame({'as published (profile full)': full} | {
+        f"{', '.join(ids)}, profile cpu": dict(changed) for changed, ids in changes.items()})
     frame = frame.loc[[k for k in full if k not in _UNINTERESTING]].astype(object)
     return frame.where(frame.notna(), '').map(str)
 
@@ -394,7 +396,8 @@ def publish(
         if config_key(r['config']) not in wanted: continue
         folder = project_root()/records_dir/r['run_id']
         folder.mkdir(parents=True, exist_ok=True)
-        pictures = ['samples.png'] + ['samples_by_epoch.png'] * (r['config']['seed'] == 0)     # small: the first seed shows the epochs
+        seed = r['config']['seed']     # small: the first seeds show samples, the very first also those of every epoch
+        pictures = ['samples.png'] * (seed < 3) + ['samples_by_epoch.png'] * (seed == 0)
         for name in (*pictures, 'record.json'):
             write_file(folder/name, (r['folder']/name).read_bytes())
         done.append(r['run_id'])
