@@ -351,12 +351,12 @@ def print_plan(
 ) -> None:
     "A study's runs, claim by claim, with the time that is still to be expected."
     here = RunConfig.resolve(profile=profile)
-    own = read_records(project_root()/runs_dir)
-    speeds = {r['config']['device'] for r in study_records(runs_dir)}
-    table = plan_table(here.profile, '' if which == 'ALL' else which, own, study_records(runs_dir),
-                       seeds, mnist_dir=mnist_dir or None, device=here.device)
+    own, timed = read_records(project_root()/runs_dir), study_records(runs_dir)
+    table = plan_table(here.profile, '' if which == 'ALL' else which, own, timed, seeds,
+                       mnist_dir=mnist_dir or None, device=here.device)
     print(table.to_string(index=False, formatters=dict(minutes='{:.1f}'.format)))
-    basis = 'the speed of earlier runs' if here.device in speeds else 'a guess, as no run was made on such a device'
+    known = here.device in {r['config']['device'] for r in timed}
+    basis = 'the speed of earlier runs' if known else 'a guess, as no run was made on such a device'
     print(f'\n{table.to_run.sum()} runs of profile {here.profile} on {here.device}, about {table.minutes.sum():.0f} '
           f'minutes of training one after the other ({basis}), and half a minute each for start and scores.')
     if here.device != 'cuda' and any(c.base.get('device') == 'cuda' for c in chosen_claims('' if which == 'ALL' else which)):

@@ -74,9 +74,10 @@ def new_networks(
 
 def new_game(
     config:RunConfig,   # resolved
+    networks:tuple[nn.Module, nn.Module]|None=None,   # of `new_networks`, untrained; None: new ones
 ) -> Game:
     "The game before its first step."
-    device, (G, D) = torch.device(config.device), new_networks(config)
+    device, (G, D) = torch.device(config.device), networks or new_networks(config)
     opt = OPTIMIZERS[config.optimizer]
     return Game(
         config, G, D,
