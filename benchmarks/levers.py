@@ -19,6 +19,7 @@ from benchmarks.training import config_of
 from dcgan_nb import train
 from dcgan_nb.graphs import RecordedStep, fast_steps
 from dcgan_nb.losses import LOSSES
+from dcgan_nb.models import ToMaps
 from dcgan_nb.optim import OPTIMIZERS, autocast
 from dcgan_nb.train import Game
 
@@ -43,6 +44,12 @@ def _plain_adam(game:Game) -> None:
 def _channels_last(game:Game) -> None:
     for net in (game.G, game.D): net.to(memory_format=torch.channels_last)
 
+def _channels_first(game:Game) -> None:
+    for net in (game.G, game.D):
+        net.to(memory_format=torch.contiguous_format)
+        for layer in net:
+            if isinstance(layer, ToMaps): layer.__class__ = nn.Unflatten
+
 def _not_in_place(game:Game) -> None:
     for layer in (*game.G.modules(), *game.D.modules()):
         if hasattr(layer, 'inplace'): layer.inplace = False
@@ -51,7 +58,7 @@ def _other_generator(change:Callable) -> Callable:
     "A change that puts another generator, the same function, into the game."
     def put(game):
         c = game.config
-        game.G = change(game.G)
+        game.G = change(game.G).to(memory_format=torch.channels_last if c.device == 'cpu' else torch.contiguous_format)
         game.opt_g = OPTIMIZERS[c.optimizer](list(game.G.parameters()), c.g_lr, c.beta1, c.beta2)
     return put
 
@@ -59,9 +66,12 @@ def _other_generator(change:Callable) -> Callable:
 class _Unfolded(nn.Conv2d):
     "A 4 × 4 convolution of stride 2 as a matrix product with the patches of its input."
     def forward(self, x):
-        return (self.weight.flatten(1) @ F.unfold(x, 4, padding=1, stride=2) + self.bias[:, None]).unflatten(2, (x.shape[2] // 2, -1))
+        y = F.linear(F.unfold(x, 4, padding=1, stride=2).mT, self.weight.flatten(1), self.bias)
+        return y.unflatten(1, (x.shape[2] // 2, -1)).movedim(-1, 1)
 
-def _unfolded_first_layer(game:Game) -> None: game.D[0].__class__ = _Unfolded
+def _unfolded_first_layer(game:Game) -> None:
+    game.D[0].__class__ = _Unfolded
+    game.D[1].inplace = False       # its input is a view, of which an operation in place would make autograd copy the gradient
 
 
 def _each_item(steps:tuple) -> tuple:
@@ -79,10 +89,6 @@ def _one_pass(steps:tuple) -> tuple:
 def _data_loader(game:Game, images) -> dict:
     batches, device = reference.loader(images, game.config.batch_size, game.config.device), torch.device(game.config.device)
     return dict(batches=lambda *args: (x.to(device) for x, _ in batches))
-
-def _batches_channels_last(game:Game, images) -> dict:
-    batches = train.batches
-    return dict(batches=lambda *args: (x.contiguous(memory_format=torch.channels_last) for x in batches(*args)))
 
 def _no_norms(game:Game, images) -> dict:
     nothing = torch.zeros((), device=game.z_fixed.device)
@@ -110,15 +116,18 @@ LEVERS = {
     'last layer a transposed convolution': Lever(True, 'the same function as a matrix product and a fold, on a CPU',
                                                  _other_generator(reference.transposed_last_layer)),
     'activations not in place': Lever(True, 'the input of an activation is not needed again', _not_in_place),
-    'channels last': Lever(False, 'what the large convolutions gain, changes of the layout cost', _channels_last, _batches_channels_last),
     'D’s first layer a matrix product': Lever(False, 'passing all patches through memory costs more than the product saves',
                                               _unfolded_first_layer),
     'no gradient norms': Lever(False, 'the norms are part of the record of a run', patches=_no_norms),
     'real and generated in one pass of D': Lever(False, 'another game: batch norm would see the mixture of both',
                                                  steps=_one_pass),
 }
-ON_CUDA = {'steps kernel by kernel': Lever(True, 'small kernels end before Python has launched the next ones',
-                                           steps=lambda steps: (train.d_step, train.g_step))}
+ON = dict(                                  # device → levers that mean something else, or nothing, on another
+    cpu={'channels first': Lever(True, 'convolutions and batch norm are faster with channels last; first and last layers keep to it',
+                                 _channels_first)},
+    cuda={'channels last': Lever(False, 'as PyTorch puts it, until this row shows a gain', _channels_last),
+          'steps kernel by kernel': Lever(True, 'small kernels end before Python has launched the next ones',
+                                          steps=lambda steps: (train.d_step, train.g_step))})
 
 
 def variant(lever:Lever|None, config, images) -> Callable:
@@ -140,7 +149,7 @@ def given_back(config, n_images:int) -> Callable: return variant(LEVERS[GIVEN_BA
 
 def measure(device:str, repeats:int, quick:bool) -> tuple[dict, list[dict]]:   # parameters, rows
     width, size, n = (8, 16, 32) if quick else (32, 128, 5120) if device == 'cpu' else (64, 128, 25_600)
-    images, rows, levers = m.sample_data(n), [], LEVERS | (ON_CUDA if device == 'cuda' else {})
+    images, rows, levers = m.sample_data(n), [], LEVERS | ON[device]
     for precision in m.precisions(device):
         print(f'  {precision}, width {width}, batch {size}, {n:,} images a round', flush=True)
         config = config_of(width, size, device, precision)

@@ -1,6 +1,7 @@
 """The recipe that most DCGAN tutorials start from, to compare with: same networks and settings, fed and stepped in the usual way.
 
-The generator's first and last layers are transposed convolutions, where ours are matrix products: the same functions with the same weights.
+The generator's first and last layers are transposed convolutions, where ours are matrix products, and maps lie in memory as PyTorch puts them
+unless told otherwise: the same functions with the same weights.
 Each image is opened as a picture, transformed by torchvision and collated by a DataLoader with worker processes. A step makes three
 backward passes. G runs once, D's step sees its images detached; G's step computes gradients of D's weights too, which nobody uses. Every
 step waits for the device to hand over its losses.
@@ -52,6 +53,14 @@ def transposed_last_layer(G:nn.Sequential) -> nn.Sequential:
     return nn.Sequential(*rest, plain, tanh)
 
 
+def plain_score(D:nn.Sequential) -> nn.Sequential:
+    "A discriminator that flattens its maps and has PyTorch's own linear layer in the place of our `ToScore`."
+    *rest, score, scalar = D
+    plain = nn.Linear(score.in_features, score.out_features).to(score.weight.device)
+    plain.load_state_dict(score.state_dict())
+    return nn.Sequential(*rest, nn.Flatten(), plain, scalar)
+
+
 @dataclass
 class Players:
     G: nn.Module
@@ -61,9 +70,10 @@ class Players:
 
 
 def new_players(config:RunConfig) -> Players:
-    "The networks that `dcgan_nb.train.new_game` makes of the same configuration, G's layers as usual, each with a plain Adam."
+    "The networks that `dcgan_nb.train.new_game` makes of the same configuration, their layers as usual, each with a plain Adam."
     c, (G, D) = config, new_networks(config)
-    G = transposed_last_layer(transposed_first_layer(G))
+    G, D = (net.to(memory_format=torch.contiguous_format)
+            for net in (transposed_last_layer(transposed_first_layer(G)), plain_score(D)))
     return Players(G, D, torch.optim.Adam(G.parameters(), lr=c.g_lr, betas=(c.beta1, c.beta2)),
                    torch.optim.Adam(D.parameters(), lr=c.d_lr, betas=(c.beta1, c.beta2)))
 

@@ -70,7 +70,8 @@ def new_networks(
     options = {k: getattr(config, k) for k in DEFAULTS}
     G, D = build_networks(config.arch, config.latent_dim, config.channels, config.image_size,
                           config.g_width, config.d_width, config.seed, **options)
-    return G.to(config.device), D.to(config.device)
+    layout = torch.channels_last if config.device == 'cpu' else torch.contiguous_format
+    return tuple(net.to(config.device, memory_format=layout) for net in (G, D))
 
 def new_game(
     config:RunConfig,   # resolved
