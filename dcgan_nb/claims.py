@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MEASURES', 'RULES', 'SEEDS', 'SMOKE', 'CLAIMS', 'PROJECTS', 'MIN_SEEDS', 'Measure', 'measured', 'Claim', 'arm_config',
-           'chosen_claims', 'asked_claims', 'n_seeds', 'plan', 'training_flops', 'seconds_expected', 'plan_table',
+           'chosen_claims', 'asked_claims', 'n_seeds', 'plan', 'training_flops', 'training_rate', 'plan_table',
            'config_key', 'arm_records', 'best_profile', 'Verdict', 'arm_values', 'scaled_delta', 'judge']
 
 # %% ../nbs/12_claims.ipynb #01ff3fe4
@@ -13,12 +13,11 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from .config import RunConfig, identity
 from .data import DATASETS
@@ -344,8 +343,9 @@ def plan(
     return {c.run_id: c for _, _, c in sorted(wanted, key=lambda w: w[:2])}
 
 # %% ../nbs/12_claims.ipynb #2874ec84
-@lru_cache
+@cache
 def _forward_flops(arch, latent_dim, channels, size, g_width, d_width) -> tuple[int, int]:
+    from torch.utils.flop_counter import FlopCounterMode     # slow to import, and most who import claims count nothing
     G, D = build_networks(arch, latent_dim, channels, size, g_width, d_width, 0)
     counts, z = [], torch.zeros(2, latent_dim)
     for net, x in (G, z), (D, torch.zeros(2, channels, size, size)):
@@ -362,14 +362,14 @@ def training_flops(
     n = c.epochs * (ds.n_train + (ds.n_test if c.train_on == 'train+test' else 0))
     return n * (g + 6*d + (3*g + 2*d) / c.d_steps)
 
-def seconds_expected(
-    config:RunConfig,
-    records:list[dict],     # from which the speed is taken
-) -> float:
-    "How long a run will train, roughly, on such a device."
-    speeds = [training_flops(RunConfig.planned(**r['config'])) / r['timings_s']['train'] for r in records
-              if r['config']['device'] == config.device and r['timings_s'].get('train')]
-    return training_flops(config) / (np.median(speeds) if speeds else {'cuda': 5e12}.get(config.device, 4e10))
+def training_rate(
+    records:list[dict],
+    device:str,
+) -> float:            # FLOP/s
+    "What training reaches on such a device: the median of the records made there, a guess if there are none."
+    rates = [training_flops(RunConfig.planned(**r['config'])) / r['timings_s']['train'] for r in records
+             if r['config']['device'] == device and r['timings_s'].get('train')]
+    return np.median(rates) if rates else {'cuda': 5e12}.get(device, 4e10)
 
 def plan_table(
     profile:str,
@@ -380,13 +380,13 @@ def plan_table(
     **places,
 ) -> pd.DataFrame:           # a row for each claim: arms, seeds, runs, to_run, minutes of training for these
     "What a study would run and what it would cost; a run shared by several claims is counted for the first."
-    rows, counted = [], {config_key(r['config']) for r in done}
+    rows, counted, rate = [], {config_key(r['config']) for r in done}, cache(lambda device: training_rate(timed, device))
     for claim in asked_claims(which):
         runs = plan(profile, claim.id, seeds, **places)
         rest = {k: c for c in runs.values() if (k := config_key(c.record())) not in counted}
         counted |= set(rest)
         rows.append(dict(claim=claim.id, arms=len(claim.arms), seeds=seeds or n_seeds(claim, profile), runs=len(runs),
-                         to_run=len(rest), minutes=sum(seconds_expected(c, timed) for c in rest.values()) / 60))
+                         to_run=len(rest), minutes=sum(training_flops(c) / rate(c.device) for c in rest.values()) / 60))
     return pd.DataFrame(rows)
 
 def config_key(

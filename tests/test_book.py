@@ -78,6 +78,26 @@ def test_nothing_is_done_twice(run, book):
     assert 'Nothing to be done' in again.stdout + again.stderr
 
 
+def test_a_changed_page_is_made_alone_and_a_changed_title_reaches_all(run, book):
+    if os.environ.get('DCGAN_NB_BOOK'): pytest.skip('a book that is given is not built')
+    page, others = book.parent.parent/'book/speed.ipynb', {'losses', 'verdicts', '02_models'}
+    before = page.read_text()
+    def changed(old, new):
+        "The pages that are made anew."
+        assert old in page.read_text()
+        page.write_text(page.read_text().replace(old, new, 1))
+        made = {p: p.stat().st_mtime_ns for p in book.rglob('*.html')}
+        built = snakemake(run, book.parent.parent)
+        assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
+        return {p.stem for p, at in made.items() if p.stat().st_mtime_ns > at}
+    try:
+        assert not changed('This page measures nothing.', 'This page weighs nothing.') & others
+        assert 'This page weighs nothing.' in (book/'speed.html').read_text()
+        assert others < changed('"# How fast, ', '"# How swift, ')
+        assert 'How swift, ' in (book/'losses.html').read_text() and 'How fast, ' not in (book/'losses.html').read_text()
+    finally: assert others < changed(page.read_text(), before)
+
+
 def test_pages_show_outputs_and_figures(book):
     for page in ('index', 'losses', 'calibration', '01_data', '05_features', '06_metrics', '08_train', '10_figures'):
         text = (book/f'{page}.html').read_text()
