@@ -133,26 +133,16 @@ def compared(
 
 # ---- what the hardware can do, and what a step needs
 
-def matmul_rate(
-    device:str,
-    dtype:torch.dtype=torch.float32,
-    n:int|None=None,       # rows and columns; None: 8192 on CUDA, else 2048
-    repeats:int=7,
-) -> float:                # FLOP/s
-    "What the device reaches in a product of two n × n matrices, 2n³ operations: the median of some."
-    n = n or (8192 if device == 'cuda' else 2048)
-    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    timing, = interleave({'product': lambda: a @ b}, repeats, device, report=None).values()
-    return 2 * n**3 / statistics.median(timing.seconds)
-
-
-def limits(device:str, quick:bool) -> dict[str, float]:   # precision → FLOP/s
-    "The measured rate of a large matrix product in every precision that the device trains in."
-    rates = {}
-    for p in precisions(device):
-        with float32_products(p): rates[p] = matmul_rate(device, PRECISIONS[p] or torch.float32, 128 if quick else None)
-    for p, rate in rates.items(): print(f'  matrix product, {p}: {rate / 1e9:,.0f} GFLOP/s', flush=True)
-    return rates
+def products(device:str, quick:bool) -> tuple[dict[str, Callable], float]:   # precision → function, operations of a call
+    "Products of two large matrices, one after the other, in every precision that the device trains in."
+    n, times = (128, 2) if quick else (8192, 20) if device == 'cuda' else (2048, 50)
+    def product(precision):
+        a, b = (torch.randn(n, n, device=device).to(PRECISIONS[precision] or torch.float32) for _ in range(2))
+        def multiply():
+            with float32_products(precision):
+                for _ in range(times): a @ b
+        return multiply
+    return {p: product(p) for p in precisions(device)}, 2 * n**3 * times
 
 
 def precisions(device:str) -> list[str]:

@@ -3,9 +3,10 @@
 The recipe computes as PyTorch does unless told otherwise: in float32, on CUDA with convolutions by TF32. Ours computes in every precision
 that the device takes. A round is one epoch over n images, reading them included. On a CPU the recipe has a process of its own, because
 ours tells the process to keep the memory that it frees. The limit is the rate of a large matrix product on the same device, in the same
-precision. The share of it counts the work that a step of ours needs (D frozen while G learns), for both: the recipe computes gradients
-that nobody uses, but spares one pass of G.
+precision and the same round. The share of it counts the work that a step of ours needs (D frozen while G learns), for both: the recipe
+computes gradients that nobody uses, but spares one pass of G.
 """
+import statistics
 from contextlib import nullcontext
 
 from benchmarks import measure as m
@@ -35,24 +36,28 @@ def recipe(config:RunConfig, n_images:int):   # a function: an epoch
 
 
 def measure(device:str, repeats:int, quick:bool) -> tuple[dict, list[dict]]:   # parameters, rows
-    limits, rows = m.limits(device, quick), []
+    products, operations = m.products(device, quick)
+    rows = []
     for setting in settings(device, quick):
         width, size, n = setting.values()
         print(f'  width {width}, batch {size}, {n:,} images a round', flush=True)
         config, x = config_of(width, size, device), m.sample_images(n, device)
-        games = {p: new_game(config_of(width, size, device, p)) for p in limits}
+        games = {p: new_game(config_of(width, size, device, p)) for p in products}
         ours = {f'ours, {p}': lambda game=game, steps=fast_steps(game.config): train_epoch(game, x, steps)
                      for p, game in games.items()}
+        limits = {f'limit, {p}': f for p, f in products.items()}
         flops = m.step_flops(config) / size
         with m.apart(recipe, config, n) if device == 'cpu' else nullcontext(recipe(config, n)) as usual:
-            timings = m.interleave({'reference': usual} | ours, repeats, device)
+            timings = m.interleave({'reference': usual} | ours | limits, repeats, device)
         if device == 'cpu': timings['reference'].peak_mb = None
+        rates = {p: [operations / s for s in timings.pop(f'limit, {p}').seconds] for p in products}     # FLOP/s
         for row in m.compared(timings, n):
             precision = row['variant'].removeprefix('ours, ')
             if row['variant'] == 'reference': precision = 'tf32' if device == 'cuda' else 'float32'
-            share = {k: v * flops / limits[precision] for k, v in row['images_s'].items()}
-            rows.append(setting | row | dict(precision=precision, share_of_limit=share, limit_images_s=limits[precision] / flops))
-    return dict(limits_flop_s=limits, architecture=config.arch), rows
+            share = [n / s * flops / rate for s, rate in zip(timings[row['variant']].seconds, rates[precision])]
+            rows.append(setting | row | dict(precision=precision, share_of_limit=m.summary(share),
+                                             limit_images_s=statistics.median(rates[precision]) / flops))
+    return dict(architecture=config.arch), rows
 
 
 if __name__ == '__main__': m.command('training', measure, __doc__)

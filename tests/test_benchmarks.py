@@ -73,7 +73,7 @@ def test_the_comparison_notices_other_work(rng):
 def test_levers_change_the_speed_and_not_the_game(rng):
     config, images = small(rng), measure.sample_data(64)
     ours = levers.variant(None, config, images)()
-    for name, lever in levers.LEVERS.items():
+    for name, lever in (levers.LEVERS | levers.ON['cpu']).items():
         if name == 'DataLoader and PIL': continue       # another order of the images
         entry = levers.variant(lever, config, images)()
         same = all(abs(ours[k] - entry[k]) < 1e-3 for k in ('d_loss', 'g_loss', 'd_real', 'd_fake'))
@@ -82,12 +82,18 @@ def test_levers_change_the_speed_and_not_the_game(rng):
     assert train.train_epoch is levers.train.train_epoch and train.d_step.__module__ == 'dcgan_nb.train', 'the library is as before'
 
 
-def test_the_generator_of_the_recipe_is_the_same_function(rng):
+def test_the_networks_of_the_recipe_are_the_same_functions_of_usual_layers(rng):
     config = small(rng)
-    ours, usual = train.new_networks(config)[0], reference.new_players(config).G
+    (G, D), usual = train.new_networks(config), reference.new_players(config)
     z = torch.randn(16, config.latent_dim, generator=rng)
-    assert [type(m) for m in usual.modules()].count(torch.nn.ConvTranspose2d) == 3, 'as usual'
-    torch.testing.assert_close(usual(z), ours(z), rtol=0, atol=1e-5)
+    kinds = [type(m) for net in (usual.G, usual.D) for m in net.modules()]
+    assert kinds.count(torch.nn.ConvTranspose2d) == 3 and kinds.count(torch.nn.Linear) == 1
+    layers = ('ToImage', 'ToScore')
+    assert not [k for k in kinds if k.__name__ in layers] and [type(m) for m in (*G, *D) if type(m).__name__ in layers]
+    assert all(p.is_contiguous() for net in (usual.G, usual.D) for p in net.parameters()), 'maps lie as PyTorch puts them'
+    x = G(z)
+    torch.testing.assert_close(usual.G(z), x, rtol=0, atol=1e-5)
+    torch.testing.assert_close(usual.D(x), D(x), rtol=0, atol=1e-4)
 
 
 def test_pictures_are_the_images_that_ours_sees(rng):
