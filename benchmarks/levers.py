@@ -63,6 +63,9 @@ def _other_generator(change:Callable) -> Callable:
     return put
 
 
+def _usual_gradient(game:Game) -> None: game.D[0].__class__ = nn.Conv2d
+
+
 class _Unfolded(nn.Conv2d):
     "A 4 × 4 convolution of stride 2 as a matrix product with the patches of its input."
     def forward(self, x):
@@ -124,7 +127,8 @@ LEVERS = {
 }
 ON = dict(                                  # device → levers that mean something else, or nothing, on another
     cpu={'channels first': Lever(True, 'convolutions and batch norm are faster with channels last; first and last layers keep to it',
-                                 _channels_first)},
+                                 _channels_first),
+         'gradient of the images by a convolution': Lever(True, 'the same transposed convolution as in G’s last layer', _usual_gradient)},
     cuda={'channels last': Lever(False, 'as PyTorch puts it, until this row shows a gain', _channels_last),
           'steps kernel by kernel': Lever(True, 'small kernels end before Python has launched the next ones',
                                           steps=lambda steps: (train.d_step, train.g_step))})
