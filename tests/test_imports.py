@@ -28,3 +28,12 @@ def test_module_imports_alone(name, tmp_path):
     done = subprocess.run([sys.executable, '-c', WITHOUT_TOOLS % name], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f'dcgan_nb.{name}'
+
+
+def test_what_every_start_pays_for_stays_small(tmp_path):
+    def loaded(modules):
+        code = f"import sys, {', '.join(f'dcgan_nb.{m}' for m in modules)}; print(*sys.modules)"
+        return set(subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split())
+    slow = {'scipy', 'pandas', 'matplotlib', 'seaborn', 'torchmetrics', 'torchvision', 'torch.utils.flop_counter'}
+    assert not loaded(['config', 'train', 'records', 'metrics']) & slow, 'the workflow and the training take these'
+    assert loaded(['claims', 'report']) & slow == {'scipy', 'pandas', 'matplotlib', 'seaborn'}

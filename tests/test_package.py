@@ -14,9 +14,9 @@ from dcgan_nb.data import DATASETS, Dataset, batches, find_data, idx_bytes, load
 from dcgan_nb.features import CLASSIFIERS, extract, load_classifier
 from dcgan_nb.losses import LOSSES
 from dcgan_nb.metrics import evaluate, fid, kid, precision_recall
-from dcgan_nb.models import build_networks, generate, load_generator, save_generator
+from dcgan_nb.models import ARCHITECTURES, ToMaps, build_networks, generate, load_generator, save_generator
 from dcgan_nb.registry import InputError
-from dcgan_nb.train import new_game, train, train_epoch
+from dcgan_nb.train import d_step, g_step, new_game, train, train_epoch
 
 SAMPLE = load_data('fashion_mnist_sample')
 SMALL = dict(profile='smoke', device='cpu', g_width=4, d_width=4, epochs=1)
@@ -188,6 +188,32 @@ def test_the_fashion_classifier_is_accurate_on_images_it_has_not_seen():
 
 
 # Training
+
+
+def not_channels_last(game):
+    "Layers whose maps, or gradients of them, do not lie with channels last in a step of D and one of G."
+    broken, channels_last = set(), torch.channels_last
+    def seen(name, x):
+        if x.dim() == 4 and x.shape[1] > 1 and not x.is_contiguous(memory_format=channels_last): broken.add(name)
+    def watch(name):
+        def hook(layer, given, y):
+            seen(name, y)
+            if y.requires_grad: y.register_hook(lambda gradient: seen(f'{name}, gradient', gradient))
+        return hook
+    for net in (game.G, game.D):
+        for i, layer in enumerate(net): layer.register_forward_hook(watch(f'{i} {type(layer).__name__}'))
+    d_step(game, torch.rand(game.config.batch_size, 1, *2*[game.config.image_size]))
+    g_step(game, game.config.batch_size)
+    return broken
+
+
+@pytest.mark.parametrize('arch', [name for name in ARCHITECTURES if name != 'mlp'])
+def test_maps_keep_their_layout_on_a_cpu(arch):
+    game = new_game(RunConfig.resolve(arch=arch, **SMALL | dict(g_width=8, d_width=8, batch_size=4)))
+    assert not not_channels_last(game)
+    for layer in game.G:
+        if type(layer) is ToMaps: layer.__class__ = torch.nn.Unflatten
+    assert not_channels_last(game), 'without the layer that begins it'
 
 
 def test_same_seed_same_weights_bit_for_bit(rng):
