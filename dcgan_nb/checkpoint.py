@@ -36,9 +36,12 @@ def restore(
     game:Game,      # new, of the same run
     state:dict,     # of `game_state`
 ) -> None:
-    "Put a game into a state, in place; an `InputError` if it is of another run."
+    "Put a game into a state, in place; an `InputError` if it is of another run, or of another version's networks."
     if state.get('run_id') != game.config.run_id:
         raise InputError(f"the checkpoint is of run {state.get('run_id')!r}, not of {game.config.run_id!r}.")
+    for part in 'G', 'D':
+        here, there = ({k: v.shape for k, v in weights.items()} for weights in (getattr(game, part).state_dict(), state[part]))
+        if here != there: raise InputError(f"the checkpoint was made by another version: its {part} has other layers.")
     for part in 'G', 'D', 'opt_g', 'opt_d', 'scaler': getattr(game, part).load_state_dict(state[part])
     game.order.set_state(state['order'].cpu())
     game.noise.set_state(state['noise'].cpu())

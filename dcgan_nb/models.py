@@ -26,14 +26,14 @@ from torch.nn.functional import conv2d, fold, linear
 
 from .registry import InputError, Registry
 
-# %% ../nbs/02_models.ipynb #17ba3342
+# %% ../nbs/02_models.ipynb #b226fe70
 class ToMaps(nn.Unflatten):
     "Numbers as maps, on a CPU with channels last."
     def forward(self, x:Tensor) -> Tensor:   # (n, c·h·w) → (n, c, h, w)
         maps = super().forward(x)
         return maps.contiguous(memory_format=torch.channels_last) if x.device.type == 'cpu' else maps
 
-# %% ../nbs/02_models.ipynb #efe9883a
+# %% ../nbs/02_models.ipynb #c425dc01
 def _paint(x:Tensor, weight:Tensor, size:tuple, stride:tuple, padding:tuple) -> Tensor:   # (n, c, h, w), (c, 1, …) → (n, 1, *size)
     "A transposed convolution to a single map."
     patches = x.movedim(1, -1).flatten(1, 2) @ weight.flatten(1)      # (n, h·w, kernel·kernel)
@@ -48,7 +48,7 @@ class ToImage(nn.ConvTranspose2d):
         y = _paint(x, self.weight, size, self.stride, self.padding)
         return y if self.bias is None else y + self.bias[:, None, None]
 
-# %% ../nbs/02_models.ipynb #dbbaa092
+# %% ../nbs/02_models.ipynb #efe9883a
 class _PaintedGradient(torch.autograd.Function):
     "A convolution of a single map that has a gradient for the map alone."
     @staticmethod
@@ -65,7 +65,7 @@ class FromImage(nn.Conv2d):
         if self.in_channels > 1 or self.weight.requires_grad or x.device.type != 'cpu': return super().forward(x)
         return _PaintedGradient.apply(x, self.weight, self.bias, self.stride, self.padding)
 
-# %% ../nbs/02_models.ipynb #ec56be3f
+# %% ../nbs/02_models.ipynb #dbbaa092
 class ToScore(nn.Linear):
     "A linear layer of all maps. Its weights are in the order of `x.flatten(1)`, whatever the layout of x."
     def forward(self, x:Tensor) -> Tensor:   # (n, c, h, w) → (n, out_features)
