@@ -24,10 +24,11 @@ PARAMETERS = [str(x) for k, v in SMALL.items() for x in ('-p', k, v)]
 
 
 def papermill(out, *parameters, output=subprocess.PIPE, program=(BIN/'papermill',)):
-    "Papermill in a process of its own."
+    "Papermill in a process of its own, which Ctrl-C reaches even if the tests run in the background, where a shell has it ignored."
     command = [*program, 'nbs/train.ipynb', out, '--no-progress-bar', '--log-output', *parameters]
     return subprocess.Popen([str(c) for c in command], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
-                            env=os.environ | {'PATH': f'{BIN}{os.pathsep}{os.environ["PATH"]}', 'OMP_NUM_THREADS': '1'}, start_new_session=True)
+                            env=os.environ | {'PATH': f'{BIN}{os.pathsep}{os.environ["PATH"]}', 'OMP_NUM_THREADS': '1'}, start_new_session=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def result(folder):
