@@ -31,10 +31,17 @@ class ToMaps(nn.Unflatten):
     "Numbers as maps, on a CPU with channels last."
     def forward(self, x:Tensor) -> Tensor:   # (n, c·h·w) → (n, c, h, w)
         maps = super().forward(x)
-        return maps.contiguous(memory_format=torch.channels_last) if x.device.type == 'cpu' else maps
+        if x.device.type != 'cpu': return maps
+        return maps.contiguous(memory_format=torch.channels_last)
 
 # %% ../nbs/02_models.ipynb #c425dc01
-def _paint(x:Tensor, weight:Tensor, size:tuple, stride:tuple, padding:tuple) -> Tensor:   # (n, c, h, w), (c, 1, …) → (n, 1, *size)
+def _paint(
+    x:Tensor,         # (n, c, h, w)
+    weight:Tensor,    # (c, 1, kernel, kernel)
+    size:tuple,       # height and width of the result
+    stride:tuple,
+    padding:tuple,
+) -> Tensor:          # (n, 1, *size)
     "A transposed convolution to a single map."
     patches = x.movedim(1, -1).flatten(1, 2) @ weight.flatten(1)      # (n, h·w, kernel·kernel)
     return fold(patches.mT, size, weight.shape[2:], padding=padding, stride=stride)
