@@ -3,7 +3,7 @@ import gc
 
 __version__ = "0.1.0"
 
-# PyTorch, SciPy and pandas make a million objects that stay. Python's search for garbage walks over them every 700 new ones, and once more
-# at the end: a second for every process that uses the package.
+# PyTorch, SciPy and pandas make some 300,000 objects that stay. Python's search for garbage walks over them again and again during imports,
+# and once more at the end: nearly a second for every process that uses the package.
 gc.set_threshold(10_000)
 atexit.register(gc.freeze)
