@@ -19,7 +19,7 @@ from benchmarks.training import config_of
 from dcgan_nb import train
 from dcgan_nb.graphs import RecordedStep, fast_steps
 from dcgan_nb.losses import LOSSES
-from dcgan_nb.models import ToMaps
+from dcgan_nb.models import FromImage, ToImage, ToMaps, maps_layout
 from dcgan_nb.optim import OPTIMIZERS, autocast
 from dcgan_nb.train import Game
 
@@ -45,25 +45,21 @@ def _channels_last(game:Game) -> None:
     for net in (game.G, game.D): net.to(memory_format=torch.channels_last)
 
 def _channels_first(game:Game) -> None:
-    for net in (game.G, game.D):
-        net.to(memory_format=torch.contiguous_format)
-        for layer in net:
-            if isinstance(layer, ToMaps): layer.__class__ = nn.Unflatten
+    for net in (game.G, game.D): net.to(memory_format=torch.contiguous_format)
+    reference.plain(game.G, ToMaps)
 
 def _not_in_place(game:Game) -> None:
     for layer in (*game.G.modules(), *game.D.modules()):
         if hasattr(layer, 'inplace'): layer.inplace = False
 
-def _other_generator(change:Callable) -> Callable:
-    "A change that puts another generator, the same function, into the game."
-    def put(game):
-        c = game.config
-        game.G = change(game.G).to(memory_format=torch.channels_last if c.device == 'cpu' else torch.contiguous_format)
-        game.opt_g = OPTIMIZERS[c.optimizer](list(game.G.parameters()), c.g_lr, c.beta1, c.beta2)
-    return put
+def _transposed_first_layer(game:Game) -> None:
+    c = game.config
+    game.G = reference.transposed_first_layer(game.G).to(memory_format=maps_layout(c.device))
+    game.opt_g = OPTIMIZERS[c.optimizer](list(game.G.parameters()), c.g_lr, c.beta1, c.beta2)
 
+def _transposed_last_layer(game:Game) -> None: reference.plain(game.G, ToImage)
 
-def _usual_gradient(game:Game) -> None: game.D[0].__class__ = nn.Conv2d
+def _usual_gradient(game:Game) -> None: reference.plain(game.D, FromImage)
 
 
 class _Unfolded(nn.Conv2d):
@@ -114,10 +110,9 @@ LEVERS = {
     'Adam not fused': Lever(True, 'the same rule in fewer passes over memory', _plain_adam),
     GIVEN_BACK: Lever(True, 'fresh pages must be cleared first', patches=lambda game, images: dict(keep_memory=lambda: None)),
     'DataLoader and PIL': Lever(True, 'all images fit into memory as bytes', patches=_data_loader),
-    'first layer a transposed convolution': Lever(True, 'the same function as a plain matrix product',
-                                                  _other_generator(reference.transposed_first_layer)),
+    'first layer a transposed convolution': Lever(True, 'the same function as a plain matrix product', _transposed_first_layer),
     'last layer a transposed convolution': Lever(True, 'the same function as a matrix product and a fold, on a CPU',
-                                                 _other_generator(reference.transposed_last_layer)),
+                                                 _transposed_last_layer),
     'activations not in place': Lever(True, 'the input of an activation is not needed again', _not_in_place),
     'D’s first layer a matrix product': Lever(False, 'passing all patches through memory costs more than the product saves',
                                               _unfolded_first_layer),

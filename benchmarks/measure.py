@@ -63,7 +63,7 @@ def interleave(
     repeats:int,                      # rounds that count, after one that warms up
     device:str='cpu',
     clock:Callable=time.perf_counter,
-    report:Callable|None=print,       # takes a line after every round, as print does
+    report:Callable=print,            # takes a line after every round, as print does
 ) -> dict[str, Timing]:
     "Run all variants in turn, round after round."
     timings = {name: Timing() for name in variants}
@@ -79,9 +79,8 @@ def interleave(
             if i == 0: continue
             timings[name].seconds.append(took[name])
             timings[name].peak_mb = max(filter(None, (timings[name].peak_mb, _peak_mb(device))), default=None)
-        if report:
-            label = f'round {i}/{repeats}' if i else 'warm-up'
-            report(f"  {label}   " + '   '.join(f'{name} {s:.3g} s' for name, s in took.items()), flush=True)
+        label = f'round {i}/{repeats}' if i else 'warm-up'
+        report(f"  {label}   " + '   '.join(f'{name} {s:.3g} s' for name, s in took.items()), flush=True)
     return timings
 
 

@@ -16,6 +16,7 @@ from torchvision import transforms
 
 from dcgan_nb.config import RunConfig
 from dcgan_nb.data import ImageData
+from dcgan_nb.models import FromImage, ToImage, ToScore
 from dcgan_nb.train import new_networks
 
 
@@ -45,20 +46,11 @@ def transposed_first_layer(G:nn.Sequential) -> nn.Sequential:
     return nn.Sequential(nn.Unflatten(1, (linear.in_features, 1, 1)), first, *rest)
 
 
-def transposed_last_layer(G:nn.Sequential) -> nn.Sequential:
-    "A generator with PyTorch's own transposed convolution in the place of our `ToImage`."
-    *rest, last, tanh = G
-    plain = nn.ConvTranspose2d(last.in_channels, last.out_channels, last.kernel_size, last.stride, last.padding).to(last.weight.device)
-    plain.load_state_dict(last.state_dict())
-    return nn.Sequential(*rest, plain, tanh)
-
-
-def plain_score(D:nn.Sequential) -> nn.Sequential:
-    "A discriminator that flattens its maps and has PyTorch's own linear layer in the place of our `ToScore`."
-    *rest, score, scalar = D
-    plain = nn.Linear(score.in_features, score.out_features).to(score.weight.device)
-    plain.load_state_dict(score.state_dict())
-    return nn.Sequential(*rest, nn.Flatten(), plain, scalar)
+def plain(net:nn.Sequential, *kinds:type) -> nn.Sequential:
+    "The same network; layers of these kinds of ours are now the PyTorch layers that they derive from, with the same weights."
+    for layer in net:
+        if type(layer) in kinds: layer.__class__ = type(layer).__base__
+    return net
 
 
 @dataclass
@@ -72,8 +64,9 @@ class Players:
 def new_players(config:RunConfig) -> Players:
     "The networks that `dcgan_nb.train.new_game` makes of the same configuration, their layers as usual, each with a plain Adam."
     c, (G, D) = config, new_networks(config)
-    G, D = (net.to(memory_format=torch.contiguous_format)
-            for net in (transposed_last_layer(transposed_first_layer(G)), plain_score(D)))
+    G = transposed_first_layer(plain(G, ToImage))
+    D = plain(D, FromImage, ToScore).insert(-2, nn.Flatten())
+    for net in (G, D): net.to(memory_format=torch.contiguous_format)
     return Players(G, D, torch.optim.Adam(G.parameters(), lr=c.g_lr, betas=(c.beta1, c.beta2)),
                    torch.optim.Adam(D.parameters(), lr=c.d_lr, betas=(c.beta1, c.beta2)))
 

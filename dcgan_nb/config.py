@@ -145,7 +145,7 @@ class RunConfig:
         return project_root()/self.runs_dir/self.run_id
 
 PLACES = tuple(f.name for f in fields(RunConfig) if f.metadata.get('place'))
-_DEFAULTS = {f.name: f.default for f in fields(RunConfig)}
+_PARAMETER_DEFAULTS = {f.name: f.default for f in fields(RunConfig)}
 
 # %% ../nbs/07_config.ipynb #c074ce48
 def identity(
@@ -153,7 +153,7 @@ def identity(
 ) -> dict:          # what departs from the defaults
     "What two configurations must share to be the same training."
     passed_over = {'profile', 'recipe', 'device', *PLACES}
-    return {k: v for k, v in config.items() if k not in passed_over and v != _DEFAULTS.get(k)}
+    return {k: v for k, v in config.items() if k not in passed_over and v != _PARAMETER_DEFAULTS.get(k)}
 
 # %% ../nbs/07_config.ipynb #9abd6f44
 def project_root() -> Path:
@@ -211,7 +211,7 @@ def _laid(given:dict, profile:str) -> dict:
     "Defaults, architecture, recipe, profile and given values over each other, the later ones on top."
     top = RECIPES[given.get('recipe', 'standard')] | PROFILES[profile] | given
     arch = ARCHITECTURES[top.get('arch', 'dcgan')].departures
-    return _DEFAULTS | arch | top | dict(profile=profile)
+    return _PARAMETER_DEFAULTS | arch | top | dict(profile=profile)
 
 def _settled(values:dict, given:dict) -> dict:
     "What is still None, from the data set and the optimiser."
@@ -270,7 +270,7 @@ def _of_record(config:dict) -> RunConfig:
     known = _all_checked(config)
     for name in 'profile', 'device':
         if known.get(name, 'auto') == 'auto': raise InputError(f"{name} is not settled in it.")
-    values = _settled(_DEFAULTS | known, known)
+    values = _settled(_PARAMETER_DEFAULTS | known, known)
     _refuse_contradictions(values)
     return RunConfig(**values)
 

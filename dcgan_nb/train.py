@@ -24,7 +24,7 @@ from torch.nn.utils import get_total_norm
 from .config import RunConfig
 from .data import batches
 from .losses import LOSSES
-from .models import DEFAULTS, build_networks, generate
+from .models import DEFAULTS, build_networks, generate, maps_layout
 from .optim import OPTIMIZERS, autocast, float32_products, grad_scaler
 from .registry import InputError
 
@@ -70,8 +70,7 @@ def new_networks(
     options = {k: getattr(config, k) for k in DEFAULTS}
     G, D = build_networks(config.arch, config.latent_dim, config.channels, config.image_size,
                           config.g_width, config.d_width, config.seed, **options)
-    layout = torch.channels_last if config.device == 'cpu' else torch.contiguous_format
-    return tuple(net.to(config.device, memory_format=layout) for net in (G, D))
+    return tuple(net.to(config.device, memory_format=maps_layout(config.device)) for net in (G, D))
 
 def new_game(
     config:RunConfig,   # resolved
