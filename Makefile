@@ -18,9 +18,11 @@ CORES   ?= all
 GPU_RUNS ?= 4
 DEVICE  ?= cuda
 CUDA_PYTHON ?= 3.12
-STUDY   := $(if $(SEEDS),seeds=$(SEEDS)) $(if $(MNIST),"mnist=$(MNIST)")
+CONFIG  := --config profile=$(PROFILE) "reports=$(REPORTS)"
+STUDY   := "study=$(CLAIM)" $(if $(SEEDS),seeds=$(SEEDS)) $(if $(MNIST),"mnist=$(MNIST)")
+SNAKEMAKE := snakemake --snakefile workflow/Snakefile --quiet all --rerun-incomplete
 
-.PHONY: help report study plan publish bench cuda-bundle cuda-results test faults env readme export clean distclean lock
+.PHONY: help report study plan publish bench cuda-bundle cuda-results test faults env readme export project clean distclean lock
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [REPORTS=reports]   train, evaluate, build the book"
@@ -34,23 +36,26 @@ help:
 	@echo "make faults      break things on purpose and write the book's table of what happens"
 	@echo "make env         the environment alone, in $(VENV)"
 	@echo "make export      after editing nbs/: clean the notebooks, write dcgan_nb/ and README.md"
+	@echo "make project NAME=f [TITLE=\"…\"]   begin a project of your own: a notebook with a claim, its chapter, their place in the book"
 	@echo "make lock        resolve the versions in constraints.txt anew"
 	@echo "make clean       remove the pages and the book, keep the runs; make distclean removes all that was made"
 
 report: $(READY)
-	@snakemake --snakefile workflow/Snakefile --cores all --quiet all --rerun-incomplete --config profile=$(PROFILE) "reports=$(REPORTS)"
+	@$(SNAKEMAKE) --cores all $(CONFIG)
 	@echo "The book: open $(REPORTS)/_build/html/index.html"
 
-# A run that fails is reported and counted in the chapters; the others go on, and the next call tries it again.
-study: $(READY)
-	@snakemake --snakefile workflow/Snakefile --cores $(CORES) --resources gpu=$(GPU_RUNS) --quiet all --rerun-incomplete --keep-going --config profile=$(PROFILE) "reports=$(REPORTS)" "study=$(CLAIM)" $(STUDY)
+# First the plan, which refuses what cannot be; then the runs; then the book. A run that fails is counted in the chapters, and does not stop the others.
+study: plan
+	@$(SNAKEMAKE) --cores $(CORES) --resources gpu=$(GPU_RUNS) --keep-going $(CONFIG) $(STUDY) -- study \
+		|| echo "Runs have failed: $(REPORTS)/runs/*/outcome.txt and run.log say why. The next call tries them again."
+	@$(SNAKEMAKE) --cores $(CORES) $(CONFIG)
 	@echo "The verdicts: open $(REPORTS)/_build/html/verdicts.html"
 
 plan: $(READY)
-	@python -c "from dcgan_nb.report import print_plan; print_plan('$(PROFILE)', '$(CLAIM)', '$(REPORTS)/runs', '$(MNIST)', $(or $(SEEDS),None))"
+	@python -c "from dcgan_nb.study.plan import print_plan; print_plan('$(PROFILE)', '$(CLAIM)', '$(REPORTS)/runs', '$(MNIST)', $(or $(SEEDS),None))"
 
 publish: $(READY)
-	@python -c "from dcgan_nb.report import publish; publish('$(REPORTS)/runs')"
+	@python -c "from dcgan_nb.study.plan import publish; publish('$(REPORTS)/runs')"
 
 # The results go to reports/benchmarks/. DEVICE counts only if it is given: its default above is meant for the bundle.
 bench: $(READY)
@@ -82,8 +87,15 @@ $(READY): constraints.txt settings.ini setup.py pyproject.toml
 	@python -m pip install -q -e '.[dev]'
 	@touch $@
 
+# The notebooks first: the parameters cell of nbs/train.ipynb is written from the package that they export.
 export: $(READY)
-	nbdev_clean && nbdev_clean --fname nbs/chapters && nbdev_export && $(MAKE) --no-print-directory -s readme > README.md
+	python workflow/clean.py
+	nbdev_export
+	python -c "from dcgan_nb.runs.parameters import write_parameters; write_parameters('nbs/train.ipynb')"
+	$(MAKE) --no-print-directory -s readme > README.md
+
+project: $(READY)
+	@python workflow/new_project.py '$(subst ','\'',$(NAME))' '$(subst ','\'',$(TITLE))'
 
 # The text of the front page, without its code.
 readme: $(READY)

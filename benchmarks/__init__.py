@@ -1,5 +1,5 @@
 "How fast, measured side by side: `make bench`, or `python -m benchmarks --help` in the project's folder."
-from dcgan_nb.registry import Registry
+from dcgan_nb.foundations.core import Registry
 
 BENCHMARKS = Registry('benchmark',
     training = 'images per second against the usual recipe and the hardware',

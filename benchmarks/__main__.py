@@ -4,7 +4,7 @@ import sys
 
 from benchmarks import BENCHMARKS
 from benchmarks.measure import chosen_device, options
-from dcgan_nb.registry import InputError
+from dcgan_nb.foundations.core import InputError
 
 
 def main(argv:list[str]|None=None) -> int:   # how many failed

@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 
 from benchmarks import measure as m
-from dcgan_nb.metrics import fid
+from dcgan_nb.scores.metrics import fid
 
 
 def fid_sqrtm(x:np.ndarray, y:np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """What all benchmarks share: interleaved measurement, the limits of the hardware, options and result files.
 
 Variants take turns in one process: A, B, …, A, B, …, so that whatever changes the machine's speed meanwhile meets all of them. A first
-round warms up and is not counted. Ratios are taken within a round and only then summarised: the median, and the range of all rounds.
+round warms up and is not counted. Ratios are taken within a round and only then summarized: the median, and an interval of it.
 """
 import argparse
 import json
@@ -13,18 +13,22 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from math import comb
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from dcgan_nb.config import RunConfig, pick_device, project_root
-from dcgan_nb.data import ImageData, load_data, normalise, write_file
-from dcgan_nb.optim import PRECISIONS, float32_products
-from dcgan_nb.records import code_version, environment
-from dcgan_nb.registry import InputError, Registry
-from dcgan_nb.train import d_step, g_step, new_game
+from dcgan_nb.foundations.batches import normalize, training_set
+from dcgan_nb.foundations.core import InputError, Registry, project_root, write_file
+from dcgan_nb.foundations.datasets import ImageData, load_data
+from dcgan_nb.gan.fast import accelerate, keep_memory
+from dcgan_nb.gan.optim import PRECISIONS, float32_products
+from dcgan_nb.gan.state import GAN, init
+from dcgan_nb.gan.train import d_step, g_step
+from dcgan_nb.runs.config import RunConfig, pick_device
+from dcgan_nb.runs.records import code_version, environment
 
 SCHEMA = 1
 DEVICES = Registry('device', auto='CUDA if it is there, else the processor', cpu='the processor', cuda='an NVIDIA GPU')
@@ -110,8 +114,12 @@ def apart(make:Callable, *args):   # a function, to be measured like any other
 
 
 def summary(values:list[float]) -> dict:   # median, low, high
-    "The median and the range."
-    return dict(median=statistics.median(values), low=min(values), high=max(values))
+    """The median and an interval that holds the true one in at least 95 % of cases, whatever the distribution: each round is as likely above it as
+    below. Of nine rounds these are the second smallest and the second largest value (96 %); of fewer than nine the range, which holds it less often than
+    in 95 % of cases if they are fewer than six."""
+    n, ranked, cut = len(values), sorted(values), 0
+    while 2 * sum(comb(n, i) for i in range(cut + 2)) <= 0.05 * 2**n: cut += 1
+    return dict(median=statistics.median(values), low=ranked[cut], high=ranked[-1 - cut])
 
 
 def compared(
@@ -157,14 +165,22 @@ def step_flops(
 ) -> float:            # of the convolutions and matrix products in one `d_step` and one `g_step` of ours, forwards and backwards
     "What a step needs. The rest (batch norm, activations, Adam) is bound by memory and not counted."
     n = min(8, config.batch_size)           # the count grows in proportion to the batch and depends on no device
-    game = new_game(replace(config, device='cpu', precision='float32'))
+    gan, x = init(replace(config, device='cpu', precision='float32')), normalize(sample_set(n, 'cpu')[0])
     with FlopCounterMode(display=False) as counter:
-        d_step(game, normalise(sample_images(n, 'cpu')))
-        g_step(game, n)
+        d_step(gan, x)
+        g_step(gan, x)
     return counter.get_total_flops() * config.batch_size / n
 
 
-# ---- images
+# ---- what is measured: a GAN and its images
+
+def fast_gan(config:RunConfig, keep:bool=True) -> GAN:
+    "A GAN as a run trains it: its layers accelerated, the memory that it frees kept in the process."
+    if keep: keep_memory()
+    gan = init(config)
+    accelerate(gan.G, gan.D)
+    return gan
+
 
 def sample_data(n_train:int, n_test:int=0) -> ImageData:
     "The images that ship with the package, repeated up to the wanted numbers: speed does not depend on what they show."
@@ -174,9 +190,9 @@ def sample_data(n_train:int, n_test:int=0) -> ImageData:
                    x_test=repeated(data.x_test, n_test), y_test=repeated(data.y_test, n_test))
 
 
-def sample_images(n:int, device:str) -> Tensor:   # (n, 1, 28, 28) uint8
-    "Training images on a device."
-    return sample_data(n).x_train.to(device)
+def sample_set(n:int, device:str) -> tuple[Tensor, Tensor]:   # (n, 1, 28, 28) uint8 and (n,) int64
+    "Training images and their classes on a device."
+    return training_set(sample_data(n).to(device))
 
 
 # ---- options and results
@@ -211,7 +227,7 @@ def command(
     name:str,               # of the benchmark
     measure:Callable,       # (device, repeats, quick) → parameters, rows
     description:str,
-    repeats:int=5,          # its own number of rounds
+    repeats:int=9,          # its own number of rounds
     argv:list[str]|None=None,
 ) -> None:
     "What `python -m benchmarks.<name>` does."

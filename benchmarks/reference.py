@@ -1,7 +1,7 @@
 """The recipe that most DCGAN tutorials start from, to compare with: same networks and settings, fed and stepped in the usual way.
 
-The generator's first and last layers are transposed convolutions, where ours are matrix products, and maps lie in memory as PyTorch puts them
-unless told otherwise: the same functions with the same weights.
+The generator's first layer is a transposed convolution, where ours is a matrix product, and all layers and the layout of maps are as PyTorch has them,
+where ours are accelerated: the same functions with the same weights.
 Each image is opened as a picture, transformed by torchvision and collated by a DataLoader with worker processes. A step makes three
 backward passes. G runs once, D's step sees its images detached; G's step computes gradients of D's weights too, which nobody uses. Every
 step waits for the device to hand over its losses.
@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from dcgan_nb.config import RunConfig
-from dcgan_nb.data import ImageData
-from dcgan_nb.models import FromImage, ToImage, ToScore
-from dcgan_nb.train import new_networks
+from dcgan_nb.foundations.datasets import ImageData
+from dcgan_nb.gan.networks import Network, build_networks
+from dcgan_nb.runs.config import RunConfig
 
 
 class Pictures(Dataset):
@@ -37,20 +36,13 @@ def loader(data:ImageData, batch_size:int, device:str) -> DataLoader:
                       pin_memory=device == 'cuda', persistent_workers=True)
 
 
-def transposed_first_layer(G:nn.Sequential) -> nn.Sequential:
+def transposed_first_layer(G:Network) -> Network:
     "A generator's linear layer as the transposed convolution of a 1 × 1 input, with the same weights: the same function of z."
     linear, unflatten, *rest = G
     _, s, _ = unflatten.unflattened_size
     first = nn.ConvTranspose2d(linear.in_features, linear.out_features // s**2, s, bias=False).to(linear.weight.device)
     with torch.no_grad(): first.weight.copy_(linear.weight.T.reshape(first.weight.shape))
-    return nn.Sequential(nn.Unflatten(1, (linear.in_features, 1, 1)), first, *rest)
-
-
-def plain(net:nn.Sequential, *kinds:type) -> nn.Sequential:
-    "The same network; layers of these kinds of ours are now the PyTorch layers that they derive from, with the same weights."
-    for layer in net:
-        if type(layer) in kinds: layer.__class__ = type(layer).__base__
-    return net
+    return Network(nn.Unflatten(1, (linear.in_features, 1, 1)), first, *rest)
 
 
 @dataclass
@@ -62,11 +54,10 @@ class Players:
 
 
 def new_players(config:RunConfig) -> Players:
-    "The networks that `dcgan_nb.train.new_game` makes of the same configuration, their layers as usual, each with a plain Adam."
-    c, (G, D) = config, new_networks(config)
-    G = transposed_first_layer(plain(G, ToImage))
-    D = plain(D, FromImage, ToScore).insert(-2, nn.Flatten())
-    for net in (G, D): net.to(memory_format=torch.contiguous_format)
+    "The networks that the library makes of the same configuration, each with a plain Adam."
+    c = config
+    G, D = (net.to(c.device) for net in build_networks(c.g_spec, c.d_spec, c.seed, c.g_init, c.d_init))
+    G = transposed_first_layer(G)
     return Players(G, D, torch.optim.Adam(G.parameters(), lr=c.g_lr, betas=(c.beta1, c.beta2)),
                    torch.optim.Adam(D.parameters(), lr=c.d_lr, betas=(c.beta1, c.beta2)))
 

@@ -12,13 +12,13 @@ import torch
 
 from benchmarks import measure as m
 from benchmarks.training import config_of
-from dcgan_nb.config import RunConfig
-from dcgan_nb.data import DATASETS, to_uint8
-from dcgan_nb.features import load_extractor
-from dcgan_nb.graphs import fast_steps
-from dcgan_nb.metrics import evaluate
-from dcgan_nb.models import generate
-from dcgan_nb.train import new_game, train_epoch
+from dcgan_nb.foundations.batches import to_uint8
+from dcgan_nb.foundations.datasets import DATASETS
+from dcgan_nb.gan.networks import generate
+from dcgan_nb.gan.train import train_epoch
+from dcgan_nb.runs.config import RunConfig
+from dcgan_nb.scores.features import load_extractor
+from dcgan_nb.scores.metrics import evaluate
 
 
 def sizes(device:str, quick:bool) -> dict:
@@ -46,8 +46,8 @@ def training_rows(s:dict, device:str, repeats:int) -> list[dict]:
         variants, n_images = {}, {}
         for value in values:
             c = {k: s[k] for k in ('width', 'batch_size', 'n_images')} | {axis: value}
-            game, x = new_game(config_of(c['width'], c['batch_size'], device)), m.sample_images(c['n_images'], device)
-            variants[value] = lambda game=game, x=x, steps=fast_steps(game.config): train_epoch(game, x, steps)
+            gan, data = m.fast_gan(config_of(c['width'], c['batch_size'], device)), m.sample_set(c['n_images'], device)
+            variants[value] = lambda gan=gan, data=data: train_epoch(gan, data)
             n_images[value] = c['n_images'] // c['batch_size'] * c['batch_size']
         timings = m.interleave(variants, repeats, device)
         rows += on_axis(axis, timings, n_images)
@@ -55,11 +55,11 @@ def training_rows(s:dict, device:str, repeats:int) -> list[dict]:
 
 
 def run_with_threads(config:RunConfig, n_images:int):   # a function of the number of threads: an epoch
-    "A run with a game and images of its own."
-    game, x, steps = new_game(config), m.sample_images(n_images, config.device), fast_steps(config)
+    "A run with a GAN and images of its own."
+    gan, data = m.fast_gan(config), m.sample_set(n_images, config.device)
     def epoch(threads):
         torch.set_num_threads(threads)
-        train_epoch(game, x, steps)
+        train_epoch(gan, data)
         m.sync(config.device)
     return epoch
 
@@ -77,12 +77,13 @@ def concurrent_rows(counts:tuple, config:RunConfig, n_images:int, repeats:int) -
 
 def other_rows(s:dict, device:str, repeats:int) -> list[dict]:
     "Generation and evaluation of n_eval images."
-    n, game = s['n_eval'], new_game(config_of(s['width'], s['batch_size'], device))
-    data, extractor = m.sample_data(n, n).to(device), load_extractor('clf', DATASETS['fashion_mnist'].family, device=device)
-    z = torch.randn(n, game.config.latent_dim, device=device)
-    x_fake = to_uint8(generate(game.G, z))
+    n, gan = s['n_eval'], m.fast_gan(config_of(s['width'], s['batch_size'], device))
+    data = m.sample_data(n, n).to(device)
+    extractor = load_extractor('clf', data.info, device=device)
+    z = torch.randn(n, gan.config.latent_dim, device=device)
+    x_fake = to_uint8(generate(gan.sampler, z))
     # the first call remembers what real images score, as the first run of a study does
-    variants = {'generation': lambda: generate(game.G, z), 'evaluation': lambda: evaluate(x_fake, data, extractor)}
+    variants = {'generation': lambda: generate(gan.sampler, z), 'evaluation': lambda: evaluate(x_fake, data, extractor)}
     return on_axis(None, m.interleave(variants, repeats, device), n)
 
 

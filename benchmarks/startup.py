@@ -12,22 +12,25 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import measure as m
-from dcgan_nb.config import project_root
+from dcgan_nb.foundations.core import project_root
 
 FIRST_STEP = '''
-from dcgan_nb.config import RunConfig
-from dcgan_nb.data import batches, load_data
-from dcgan_nb.train import d_step, g_step, new_game
-game = new_game(RunConfig.resolve(profile='smoke', device={device!r}))
-x = load_data(game.config.dataset, device=game.config.device).x_train
-d_step(game, next(batches(x, game.config.batch_size, game.order)))
-g_step(game, game.config.batch_size)['g_loss'].item()
+from dcgan_nb.foundations.batches import batches, training_set
+from dcgan_nb.foundations.datasets import load_data
+from dcgan_nb.gan.state import init
+from dcgan_nb.gan.train import d_step, g_step
+from dcgan_nb.runs.config import RunConfig
+gan = init(RunConfig.resolve(profile='smoke', device={device!r}))
+data = training_set(load_data(gan.config.dataset, device=gan.config.device))
+x, y = next(batches(data, gan.config.batch_size, gan.order))
+d_step(gan, x, y)
+g_step(gan, x, y)['g_loss'].item()
 '''
 
 
 def run_modules() -> list[str]:
     "The modules of the library that the run notebook imports."
-    return sorted(set(re.findall(r'from (dcgan_nb\.\w+) import', (project_root()/'nbs'/'train.ipynb').read_text(encoding='utf-8'))))
+    return sorted(set(re.findall(r'from (dcgan_nb[.\w]+) import', (project_root()/'nbs'/'train.ipynb').read_text(encoding='utf-8'))))
 
 
 def call(*arguments) -> None:

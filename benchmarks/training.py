@@ -11,9 +11,8 @@ from contextlib import nullcontext
 
 from benchmarks import measure as m
 from benchmarks import reference
-from dcgan_nb.config import RunConfig
-from dcgan_nb.graphs import fast_steps
-from dcgan_nb.train import new_game, train_epoch
+from dcgan_nb.gan.train import train_epoch
+from dcgan_nb.runs.config import RunConfig
 
 
 def settings(device:str, quick:bool) -> list[dict]:   # width, batch size, images in a round
@@ -41,10 +40,9 @@ def measure(device:str, repeats:int, quick:bool) -> tuple[dict, list[dict]]:   #
     for setting in settings(device, quick):
         width, size, n = setting.values()
         print(f'  width {width}, batch {size}, {n:,} images a round', flush=True)
-        config, x = config_of(width, size, device), m.sample_images(n, device)
-        games = {p: new_game(config_of(width, size, device, p)) for p in products}
-        ours = {f'ours, {p}': lambda game=game, steps=fast_steps(game.config): train_epoch(game, x, steps)
-                     for p, game in games.items()}
+        config, data = config_of(width, size, device), m.sample_set(n, device)
+        gans = {p: m.fast_gan(config_of(width, size, device, p)) for p in products}
+        ours = {f'ours, {p}': lambda gan=gan: train_epoch(gan, data) for p, gan in gans.items()}
         limits = {f'limit, {p}': f for p, f in products.items()}
         flops = m.step_flops(config) / size
         with m.apart(recipe, config, n) if device == 'cpu' else nullcontext(recipe(config, n)) as usual:

@@ -1,4 +1,4 @@
-"What all tests share: the project's root, its commands, fresh random numbers, and the report of the faults that were tried."
+"What all tests share: the project's root, its commands, fresh random numbers, tiny GANs, and the report of the faults that were tried."
 import json
 import os
 import subprocess
@@ -10,6 +10,52 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent                       # papermill, snakemake, … of this environment
+LIBRARY = sorted(ROOT.glob('nbs/*/[0-9][0-9]_*.ipynb'), key=lambda p: p.name)                     # its notebooks, in the order of their numbers
+MODULES = sorted(p for p in ROOT.glob('dcgan_nb/**/*.py') if p.stem not in ('__init__', '_modidx'))
+
+
+def module_name(path):
+    "dcgan_nb/gan/networks.py → dcgan_nb.gan.networks"
+    return '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+
+
+def outputs(notebook):
+    "What the code cells of an executed notebook, as a dict, have printed."
+    return '\n'.join(''.join(o.get('text', [])) for c in notebook['cells'] for o in c.get('outputs', []) if o.get('name') == 'stdout')
+
+
+# Tiny GANs. The imports are inside: tests of the repository and of its commands need no networks.
+
+def tiny_config(**given):
+    "A configuration that trains in a moment: images of 16 × 16 pixels, width 4."
+    from dcgan_nb.runs.config import RunConfig
+    return RunConfig.resolve(**dict(profile='smoke', device='cpu', image_size=16, g_width=4, d_width=4, latent_dim=8, batch_size=50, epochs=1) | given)
+
+
+def tiny(**given):
+    "A GAN of that configuration, before its first step."
+    from dcgan_nb.gan.state import init
+    return init(tiny_config(**given))
+
+
+def tiny_data(n=1000, size=16):
+    "The first n training images of the shipped sample, uint8 (n, 1, size, size), and their labels, int64 (n,)."
+    from dcgan_nb.foundations.batches import training_set
+    from dcgan_nb.foundations.datasets import load_data
+    x, y = training_set(load_data('fashion_mnist_sample'), size=size)
+    return x[:n], y[:n]
+
+
+def weights(*nets, buffers=False):
+    "All parameters of some networks as one vector; with buffers, the running averages of batch norm as well."
+    import torch
+    tensors = [t for net in nets for t in (net.state_dict().values() if buffers else net.parameters())]
+    return torch.cat([t.detach().flatten().cpu().double() for t in tensors])
+
+
+def timeless(history):
+    "The entries of a history without the seconds, the one thing that differs when a run is repeated."
+    return [{k: v for k, v in entry.items() if k != 'seconds'} for entry in history]
 
 
 @pytest.fixture(scope='session')
@@ -57,8 +103,8 @@ def pytest_runtest_makereport(item, call):
 def pytest_sessionfinish(session):
     "The report of all faults; what was not tried this time stays as it was seen before."
     if path := session.config.getoption('--faults'):
-        from dcgan_nb.data import write_file
-        from dcgan_nb.records import code_version, environment
+        from dcgan_nb.foundations.core import write_file
+        from dcgan_nb.runs.records import code_version, environment
         path = Path(path)
         before = {f['test']: f for f in json.loads(path.read_text())['faults']} if path.exists() else {}
         now = dict(written=datetime.now(timezone.utc).isoformat(timespec='seconds'), commit=code_version()['commit'], versions=environment()['versions'])

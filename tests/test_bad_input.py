@@ -13,19 +13,22 @@ from conftest import ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dcgan_nb.checkpoint import hold_run
-from dcgan_nb.claims import judge
-from dcgan_nb.config import PLACES, RunConfig
-from dcgan_nb.data import ASSETS, DATASETS, TEST_IMAGES, TRAIN_IMAGES, idx_bytes, load_data, read_idx
-from dcgan_nb.features import load_extractor
-from dcgan_nb.figures import plot_history, score_table
-from dcgan_nb.models import build_networks, generator_bytes, load_generator
-from dcgan_nb.records import read_record
-from dcgan_nb.registry import InputError
-from dcgan_nb.report import explain, leaderboard
-from dcgan_nb.train import new_game, train
+from dcgan_nb.foundations.core import InputError, load_projects
+from dcgan_nb.foundations.datasets import ASSETS, DATASETS, TEST_IMAGES, TRAIN_IMAGES, idx_bytes, load_data, read_idx
+from dcgan_nb.gan.networks import build_networks, generator_bytes, load_generator
+from dcgan_nb.gan.state import init
+from dcgan_nb.gan.train import train
+from dcgan_nb.runs.checkpoint import lock_run
+from dcgan_nb.runs.config import PLACES, RunConfig
+from dcgan_nb.runs.records import read_record
+from dcgan_nb.scores.features import load_extractor
+from dcgan_nb.scores.metrics import METRICS
+from dcgan_nb.study.figures import plot_history, score_table
+from dcgan_nb.study.judge import explain, judge
+from dcgan_nb.study.pages import leaderboard
 
 matplotlib.use('Agg')
+load_projects()
 SAMPLE = ASSETS/'fashion_mnist_sample'
 
 
@@ -63,7 +66,7 @@ def test_a_bad_data_folder(tmp_path):
 
 @pytest.mark.fault('A data folder that may not be read, a runs_dir that cannot be written', 'Refused before any training, with the reason')
 def test_folders_without_permission(folder, monkeypatch):
-    with pytest.raises(InputError, match='train-images-idx3-ubyte.gz cannot hold runs: .*Take another runs_dir'): hold_run(folder/f'{TRAIN_IMAGES}.gz'/'run')
+    with pytest.raises(InputError, match='train-images-idx3-ubyte.gz cannot hold runs: .*Take another runs_dir'): lock_run(folder/f'{TRAIN_IMAGES}.gz'/'run')
     def forbidden(path): raise PermissionError(errno.EACCES, 'Permission denied', str(path))       # root, who may run this, may read everything
     monkeypatch.setattr(type(folder), 'is_file', forbidden)
     with pytest.raises(InputError, match='cannot be read: Permission denied'): load_data('fashion_mnist_sample', folder)
@@ -83,8 +86,7 @@ def test_no_bytes_surprise_the_idx_reader(tmp_path_factory, content, start, pack
 
 @pytest.mark.fault('A generator file that is cut off, of another architecture, or no generator', 'Refused with the reason')
 def test_a_bad_generator_file(tmp_path):
-    G, _ = build_networks('dcgan', 10, 1, 28, 4, 4, seed=0)
-    H, _ = build_networks('mlp', 10, 1, 28, 4, 4, seed=0)
+    G, H = (build_networks(dict(arch=arch, latent_dim=10, channels=1, size=28, width=4), dict(arch=arch, channels=1, size=28, width=4), seed=0)[0] for arch in ('dcgan', 'mlp'))
     good, path = generator_bytes(G), tmp_path/'generator.safetensors'
     H.spec = G.spec
     for content in (good[:len(good) // 2], generator_bytes(H), b'', b'PK\x03\x04', good.replace(b'"arch\\": \\"dcgan', b'"arch\\": \\"dcgaN')):
@@ -94,19 +96,27 @@ def test_a_bad_generator_file(tmp_path):
     with pytest.raises(InputError, match='does not exist'): load_generator(tmp_path/'none')
 
 
+def possible_value(f):
+    "Values that a parameter can have."
+    m = f.metadata
+    if known := m.get('known'): return st.sampled_from([k for k in known if k not in ('cuda', 'mps', 'amp', 'bf16', 'tf32')])
+    if m['kind'] is int: return st.integers(m['low'], min(m['high'], 200))
+    if m['kind'] is float: return st.floats(m['low'], m['high'])
+    if m['kind'] is tuple: return st.lists(st.sampled_from(list(METRICS)), min_size=1)
+    return st.booleans() if m['kind'] is bool else st.sampled_from(['', 'n_extra=1'])
+
+
 def value_of(f):
     "Values of a parameter: possible ones, others of its kind, and nonsense."
     m = f.metadata
     nonsense = st.one_of(st.text(max_size=8), st.floats(), st.integers(), st.booleans(), st.lists(st.integers(), max_size=2), st.binary(max_size=3), st.complex_numbers(), st.just({}))
     if known := m.get('known'): return st.one_of(st.sampled_from(list(known)), nonsense)
     if m['kind'] in (int, float): return st.one_of(st.integers(int(m['low']), int(min(m['high'], 300))), st.floats(m['low'], m['high']), nonsense)
-    return st.one_of(st.booleans(), nonsense)
+    return st.one_of(st.booleans(), possible_value(f), st.sampled_from(['fid kid', 'n_extra=x', 'n_extra=1e999', 'n_extra', '=']), nonsense)
 
 
 PARAMETERS = st.fixed_dictionaries({}, optional={f.name: value_of(f) for f in fields(RunConfig)} | {'lss': st.just('bce')})
-possible = st.fixed_dictionaries({}, optional={f.name: st.one_of(st.sampled_from([k for k in f.metadata['known'] if k not in ('cuda', 'mps', 'amp', 'bf16', 'tf32')]) if f.metadata.get('known') else
-                                               st.integers(f.metadata['low'], min(f.metadata['high'], 200)) if f.metadata['kind'] is int else st.floats(f.metadata['low'], f.metadata['high']) if f.metadata['kind'] is float else st.booleans())
-                                               for f in fields(RunConfig) if f.name not in PLACES})
+possible = st.fixed_dictionaries({}, optional={f.name: possible_value(f) for f in fields(RunConfig) if f.name not in PLACES})
 
 
 @pytest.mark.fault('Random parameters: unknown names, numbers out of range, other types, contradictions', 'Either a configuration that is complete and comes back from its record, or one sentence')
@@ -130,10 +140,13 @@ CASES = [
     (dict(precision='fp16'), 'Known: float32'), (dict(epochs=0), 'Nearest: 1'), (dict(epochs=-3), 'Nearest: 1'), (dict(batch_size=1), 'Nearest: 2'), (dict(g_lr=0), 'Nearest: 1e-08'), (dict(g_lr=-1.0), 'Nearest: 1e-08'),
     (dict(g_lr=math.nan), 'is not a number'), (dict(batch_size=2000), 'more than the 1000 training images'), (dict(precision='amp', device='cpu'), "take precision='float32'"), (dict(device=NOT_THERE), 'is not there'),
     (dict(n_eval=501), 'take at most 500'), (dict(image_size=30), 'Nearest: 32'), (dict(d_steps=50), 'Take at most 40'), (dict(epochs=2.5), 'Nearest: 2'), (dict(epochs='three'), 'is not a whole number'),
+    (dict(penalty='r2'), "Did you mean 'r1'"), (dict(penalty_every=0), 'Nearest: 1'), (dict(ema=1.0), 'Nearest: 0.999999'), (dict(metrics='fdi'), "Did you mean 'fid'"), (dict(metrics=''), 'Known: fid'),
+    (dict(metrics=7), 'are not names of metrics'), (dict(g_options='n_xtra=1'), "Did you mean 'n_extra'"), (dict(d_options='n_extra=x'), 'n_extra=0'), (dict(g_options='n_extra=2.5'), 'n_extra=0'),
+    (dict(g_options='n_extra=1e999'), 'n_extra=0'), (dict(conditional=True), 'takes no classes'), (dict(graphs=True), 'needs a CUDA device'),
 ]
 
 
-@pytest.mark.fault('An unknown data set, architecture, loss, optimiser or precision; zero and negative numbers; a batch larger than the data; amp on a CPU; a device that is not there', 'One sentence before any work: the parameter, its value, the nearest right one')
+@pytest.mark.fault('An unknown data set, architecture, loss, optimizer or precision; zero and negative numbers; a batch larger than the data; amp on a CPU; a device that is not there', 'One sentence before any work: the parameter, its value, the nearest right one')
 @pytest.mark.parametrize('given, told', CASES, ids=str)
 def test_a_bad_parameter_gets_the_nearest_right_thing(given, told):
     with pytest.raises(InputError) as error: RunConfig.resolve(**dict(profile='smoke', device='cpu') | given)
@@ -142,7 +155,7 @@ def test_a_bad_parameter_gets_the_nearest_right_thing(given, told):
 
 def test_images_of_another_size_than_the_networks():
     config = RunConfig.resolve(profile='smoke', device='cpu')
-    with pytest.raises(InputError, match='32 pixels, the networks are for 1 and 28'): train(new_game(config), torch.zeros(50, 1, 32, 32, dtype=torch.uint8), None)
+    with pytest.raises(InputError, match='32 pixels, the networks are for 1 and 28'): train(init(config), (torch.zeros(50, 1, 32, 32, dtype=torch.uint8), None), None)
 
 
 @pytest.mark.fault('Weights for the Inception network that are missing or of something else', 'Refused before any training')
@@ -150,7 +163,7 @@ def test_images_of_another_size_than_the_networks():
 def test_bad_feature_weights(tmp_path, content):
     path = tmp_path/'weights.pth'
     if content is not None: path.write_bytes(content)
-    with pytest.raises(InputError, match='weights.pth'): load_extractor('inception', 'fashion_mnist', str(path))
+    with pytest.raises(InputError, match='weights.pth'): load_extractor('inception', DATASETS['fashion_mnist'], str(path))
 
 
 RECORDS = [p.read_text() for p in sorted(ROOT.glob('reports/records/*/record.json'), key=lambda p: p.stat().st_size)[:3]]

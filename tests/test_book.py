@@ -12,10 +12,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import LIBRARY, ROOT
 
-from dcgan_nb.claims import CLAIMS, judge
-from dcgan_nb.report import study_records
+from dcgan_nb.foundations.core import load_projects
+from dcgan_nb.study.claims import CLAIMS
+from dcgan_nb.study.judge import judge
+from dcgan_nb.study.pages import study_records
+
+load_projects()
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))), None)
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
@@ -60,8 +64,9 @@ def pages(book):
 
 def test_all_pages_are_there(book, pages):
     names = {p.relative_to(book).with_suffix('').as_posix() for p in pages}
-    assert {p.stem for folder in ('nbs/[0-9][0-9]_*', 'nbs/chapters/*', 'nbs/index') for p in ROOT.glob(f'{folder}.ipynb')} <= names
-    assert sum(name.startswith('runs/') for name in names) >= 3
+    library = {p.relative_to(ROOT/'nbs').with_suffix('').as_posix() for p in LIBRARY}
+    assert library | {p.stem for p in ROOT.glob('nbs/chapters/*.ipynb')} | {'index'} <= names
+    assert sum(name.startswith('examples/') for name in names) >= 3
 
 
 @pytest.mark.fault("Missing, failed, partial, damaged and foreign records among one's runs", 'The book is built all the same; each is listed with its reason on this page')
@@ -80,7 +85,7 @@ def test_nothing_is_done_twice(run, book):
 
 def test_a_changed_page_is_made_alone_and_a_changed_title_reaches_all(run, book):
     if os.environ.get('DCGAN_NB_BOOK'): pytest.skip('a book that is given is not built')
-    page, others = book.parent.parent/'book/speed.ipynb', {'losses', 'verdicts', '02_models'}
+    page, others = book.parent.parent/'book/speed.ipynb', {'losses', 'verdicts', '11_networks'}
     before = page.read_text()
     def changed(old, new):
         "The pages that are made anew."
@@ -99,13 +104,13 @@ def test_a_changed_page_is_made_alone_and_a_changed_title_reaches_all(run, book)
 
 
 def test_pages_show_outputs_and_figures(book):
-    for page in ('index', 'losses', 'calibration', '01_data', '05_features', '06_metrics', '08_train', '10_figures'):
+    for page in ('index', 'losses', 'calibration', 'gan/10_tour', 'foundations/02_batches', 'scores/20_features', 'scores/21_metrics', 'gan/16_train', 'study/43_figures'):
         text = (book/f'{page}.html').read_text()
         assert '_images/' in text, f'{page} shows no figure'
         assert 'Traceback' not in text, page
     losses = (book/'losses.html').read_text()
-    for label in ('bce', 'mse', 'hinge', 'real (floor)'): assert f'<th>{label}</th>' in losses
-    assert re.search(r'<th>fid_clf_\w+ ↓</th>', losses)
+    for label in ('bce', 'mse', 'hinge', 'real reference'): assert f'<th>{label}</th>' in losses
+    assert re.search(r'<th>FID ↓ \(fid_clf_\w+\)</th>', losses)
 
 
 def test_the_verdicts_have_a_row_for_each_claim_with_its_command_and_its_evidence(book):

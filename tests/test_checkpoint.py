@@ -12,23 +12,26 @@ RUN = '''
 import sys
 from pathlib import Path
 
-from dcgan_nb.checkpoint import Checkpoints, resume
-from dcgan_nb.config import RunConfig
-from dcgan_nb.data import load_data
-from dcgan_nb.models import generator_bytes
-from dcgan_nb.train import new_game, train
+from dcgan_nb.foundations.batches import training_set
+from dcgan_nb.foundations.datasets import load_data
+from dcgan_nb.gan.networks import generator_bytes
+from dcgan_nb.gan.state import init
+from dcgan_nb.gan.train import train
+from dcgan_nb.runs.checkpoint import Checkpoints, resume
+from dcgan_nb.runs.config import RunConfig
 
 folder = Path(sys.argv[1])
-config = RunConfig.resolve(profile='smoke', device='cpu', recipe='b_before', g_width=4, d_width=4, epochs=12, seed=int(sys.argv[2]))
-game = new_game(config)
-print(*resume(game, folder), flush=True)
+config = RunConfig.resolve(profile='smoke', device='cpu', recipe='b_before', g_width=4, d_width=4, epochs=12, ema=0.9, seed=int(sys.argv[2]))
+gan = init(config)
+print(*resume(gan, folder), flush=True)
 keep = Checkpoints(folder, epochs=1, minutes=60)
-def after(game):
-    keep.after_epoch(game)
-    print(len(game.history), flush=True)
-train(game, load_data('fashion_mnist_sample').x_train[:300], after)
-(folder/'generator').write_bytes(generator_bytes(game.G))
-print('resumed', game.resumed, flush=True)
+def after(gan):
+    keep.after_epoch(gan)
+    print(len(gan.history), flush=True)
+x, y = training_set(load_data('fashion_mnist_sample'))
+train(gan, (x[:300], y[:300]), after)
+(folder/'generator').write_bytes(generator_bytes(gan.G) + generator_bytes(gan.sampler))
+print('resumed', gan.resumed, flush=True)
 '''
 
 
@@ -58,17 +61,17 @@ def test_a_killed_run_ends_with_the_same_weights_as_one_that_was_not(tmp_path, w
     assert digest(whole) == digest(killed)
 
 
-HOLD = "import sys; from pathlib import Path; from dcgan_nb.checkpoint import hold_run; hold_run(Path(sys.argv[1]), lambda s: print(s, flush=True)); print('held', flush=True); sys.stdin.read()"
+LOCK = "import sys; from pathlib import Path; from dcgan_nb.runs.checkpoint import lock_run; lock_run(Path(sys.argv[1]), lambda s: print(s, flush=True)); print('locked', flush=True); sys.stdin.read()"
 
 
 @pytest.mark.fault('Two processes asked for the same run, and the first is killed', 'The second says who holds the run and waits; the lock goes with the process that held it')
 def test_a_second_process_waits_for_the_first_and_a_crashed_one_leaves_no_lock(tmp_path):
-    def hold(): return subprocess.Popen([sys.executable, '-c', HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    first = hold()
-    assert first.stdout.readline() == 'held\n'
-    second = hold()
+    def lock(): return subprocess.Popen([sys.executable, '-c', LOCK, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    first = lock()
+    assert first.stdout.readline() == 'locked\n'
+    second = lock()
     assert second.stdout.readline().startswith(f'process {first.pid} on ')
     first.kill()
-    assert second.stdout.readline() == 'held\n'
+    assert second.stdout.readline() == 'locked\n'
     first.communicate(), second.communicate()
     assert second.returncode == 0

@@ -1,19 +1,16 @@
 "The commands that users type, in real processes."
 import json
+import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, outputs, timeless
 
-from dcgan_nb.config import PROFILES
-from dcgan_nb.models import load_generator
-from dcgan_nb.records import read_record
+from dcgan_nb.gan.networks import load_generator
+from dcgan_nb.runs.config import PROFILES
+from dcgan_nb.runs.records import read_record
 
 SMOKE = ('-p', 'profile', 'smoke', '-p', 'device', 'cpu')
-
-
-def outputs(notebook):
-    return '\n'.join(''.join(o.get('text', [])) for c in notebook['cells'] for o in c.get('outputs', []) if o.get('name') == 'stdout')
 
 
 @pytest.fixture(scope='module')
@@ -33,7 +30,7 @@ def test_a_run_leaves_its_folder(hinge):
     assert record['config']['loss'] == 'hinge' and record['config']['dataset'] == 'fashion_mnist_sample'
     assert all(v is not None for v in record['config'].values()), 'the record holds resolved values only'
     assert {'fid_clf_500', 'kid_clf_500', 'is_clf_500', 'precision_clf_500', 'recall_clf_500'} <= set(record['metrics'])
-    for m in record['metrics'].values(): assert m['n_fake'] == m['n_real'] == 500 and m['floor'] is not None
+    for m in record['metrics'].values(): assert m['n_fake'] == m['n_real'] == 500 and m['reference'] is not None
     assert len(record['history']) == PROFILES['smoke']['epochs'] and record['timings_s']['train'] > 0 and record['peak_memory_mb']['process'] > 100
     assert record['code'].keys() == {'commit', 'dirty'} and record['environment']['versions']['torch'] == torch.__version__.split('+')[0]
     assert 'ship with the package' in record['data']['note'] and len(record['data']['sha256']) == 64
@@ -69,6 +66,29 @@ def test_a_finished_run_is_recognised_and_force_trains_it_again_to_the_same_bits
     for name in ('generator.safetensors', 'samples.png', 'samples_by_epoch.png'): assert after[name][1] == before[name][1], f'{name} differs: same seed, same weights'
     first, second = (json.loads(x['record.json'][1]) for x in (before, after))
     assert first['metrics'] == second['metrics']
+
+
+PLAIN = """
+import sys
+from dcgan_nb.runs.config import RunConfig
+from dcgan_nb.runs.run import run
+record = run(RunConfig.resolve(profile='smoke', device='cpu', loss='hinge', runs_dir=sys.argv[1]))
+print('returned', record['run_id'])
+"""
+
+
+def test_the_library_makes_the_same_run_as_the_notebook(run, hinge, tmp_path):
+    done = run(sys.executable, '-c', PLAIN, tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder, there = tmp_path/hinge['folder'].name, hinge['folder']
+    assert done.stdout.splitlines()[-1] == f'returned {there.name}' and '\nepoch ' in done.stdout
+    assert {p.name for p in folder.iterdir()} == {p.name for p in there.iterdir()}
+    for name in ('generator.safetensors', 'samples.png', 'samples_by_epoch.png', 'animation.gif'): assert (folder/name).read_bytes() == (there/name).read_bytes(), name
+    ours, theirs = (json.loads((p/'record.json').read_text()) for p in (folder, there))
+    measured = {'written', 'timings_s', 'peak_memory_mb'}
+    assert ours.keys() == theirs.keys() >= measured
+    assert ours['timings_s'].keys() == theirs['timings_s'].keys() and timeless(ours['history']) == timeless(theirs['history'])
+    for key in ours.keys() - measured - {'history'}: assert ours[key] == theirs[key], key
 
 
 @pytest.mark.parametrize('given, message', [

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import BIN, ROOT
+from conftest import BIN, ROOT, timeless, tiny_data
 
-from dcgan_nb.checkpoint import NEWEST, PREVIOUS, resume, save_checkpoint
-from dcgan_nb.config import RunConfig
-from dcgan_nb.data import load_data, write_file
-from dcgan_nb.models import generator_bytes
-from dcgan_nb.records import read_record, read_records, scan_records
-from dcgan_nb.registry import InputError
-from dcgan_nb.train import new_game, train_epoch
+from dcgan_nb.foundations.core import InputError, write_file
+from dcgan_nb.gan.networks import generator_bytes
+from dcgan_nb.gan.state import init
+from dcgan_nb.gan.train import train_epoch
+from dcgan_nb.runs.checkpoint import NEWEST, PREVIOUS, resume, save_checkpoint
+from dcgan_nb.runs.config import RunConfig
+from dcgan_nb.runs.records import read_record, read_records, scan_records
 
 SMALL = dict(profile='smoke', device='cpu', epochs=12, g_width=8, d_width=8, n_eval=50, recipe='b_before', checkpoint_epochs=1)   # dropout and soft labels: every random stream
 PARAMETERS = [str(x) for k, v in SMALL.items() for x in ('-p', k, v)]
@@ -34,8 +34,7 @@ def papermill(out, *parameters, output=subprocess.PIPE, program=(BIN/'papermill'
 def result(folder):
     "All of a run that must not depend on interruptions."
     record = read_record(folder)
-    timeless = [{k: v for k, v in h.items() if k != 'seconds'} for h in record['history']]
-    return (folder/'generator.safetensors').read_bytes(), timeless, record['metrics'], record['d_scores']
+    return (folder/'generator.safetensors').read_bytes(), timeless(record['history']), record['metrics'], record['d_scores']
 
 
 @pytest.fixture(scope='module')
@@ -98,21 +97,21 @@ def tiny_disk(tmp_path):
 @pytest.mark.fault('The disk is full when a checkpoint is written', 'One clear error; the checkpoint before is intact, nothing half-written is left')
 def test_a_full_disk_is_a_clear_error_and_costs_nothing(tiny_disk):
     folder, fill = tiny_disk
-    game = new_game(RunConfig.resolve(**SMALL))
-    save_checkpoint(game, folder)
+    gan = init(RunConfig.resolve(**SMALL))
+    save_checkpoint(gan, folder)
     before = (folder/NEWEST).read_bytes()
     fill()
-    game.history.append(train_epoch(game, load_data('fashion_mnist_sample').x_train[:50]))
-    with pytest.raises(InputError, match='checkpoint.pt could not be written: No space left on device'): save_checkpoint(game, folder)
+    gan.history.append(train_epoch(gan, tiny_data(50, size=28)))
+    with pytest.raises(InputError, match='checkpoint.pt could not be written: No space left on device'): save_checkpoint(gan, folder)
     assert sorted(p.name for p in folder.iterdir()) == [PREVIOUS, 'filler'] and (folder/PREVIOUS).read_bytes() == before
-    assert resume(new_game(game.config), folder) == [f'Resumed after epoch 0 from {PREVIOUS}.']
+    assert resume(init(gan.config), folder) == [f'Resumed after epoch 0 from {PREVIOUS}.']
 
 
 @pytest.mark.fault('A cell raises in the middle of a run (its disk is full)', 'Papermill exits with an error, the output notebook is marked as failed, there is no record, and the earlier checkpoint is intact')
 def test_a_cell_that_raises_leaves_a_consistent_folder(tmp_path, tiny_disk):
     disk, fill = tiny_disk
     config = RunConfig.resolve(**SMALL)
-    save_checkpoint(new_game(config), disk/config.run_id)
+    save_checkpoint(init(config), disk/config.run_id)
     fill()
     process = papermill(tmp_path/'out.ipynb', *PARAMETERS, '-p', 'runs_dir', disk)
     said, _ = process.communicate()
@@ -120,13 +119,13 @@ def test_a_cell_that_raises_leaves_a_consistent_folder(tmp_path, tiny_disk):
     notebook = json.loads((tmp_path/'out.ipynb').read_text())
     assert 'An Exception was encountered' in ''.join(notebook['cells'][0]['source'])
     assert not (disk/config.run_id/'record.json').exists()
-    assert resume(new_game(config), disk/config.run_id) == [f'Resumed after epoch 0 from {PREVIOUS}.']
+    assert resume(init(config), disk/config.run_id) == [f'Resumed after epoch 0 from {PREVIOUS}.']
 
 
 KILLED_WHILE_WRITING = '''
 import sys, os, signal
 from pathlib import Path
-from dcgan_nb.data import write_file
+from dcgan_nb.foundations.core import write_file
 os.fsync = lambda f: os.kill(os.getpid(), signal.SIGKILL)
 write_file(Path(sys.argv[1]), b'new'*1000)
 '''
@@ -146,11 +145,11 @@ def empty(content): return b''
 
 @pytest.fixture
 def two_checkpoints(tmp_path):
-    game = new_game(RunConfig.resolve(**SMALL))
+    gan = init(RunConfig.resolve(**SMALL))
     for _ in range(2):
-        game.history.append(train_epoch(game, load_data('fashion_mnist_sample').x_train[:50]))
-        save_checkpoint(game, tmp_path)
-    return game.config, tmp_path
+        gan.history.append(train_epoch(gan, tiny_data(50, size=28)))
+        save_checkpoint(gan, tmp_path)
+    return gan.config, tmp_path
 
 
 DAMAGES = [pytest.param(damage, id=damage.__name__, marks=pytest.mark.fault(f'The newest checkpoint {what}', 'It is named, and the one before is used'))
@@ -161,20 +160,20 @@ DAMAGES = [pytest.param(damage, id=damage.__name__, marks=pytest.mark.fault(f'Th
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(damage, two_checkpoints):
     config, folder = two_checkpoints
     (folder/NEWEST).write_bytes(damage((folder/NEWEST).read_bytes()))
-    game = new_game(config)
-    said = resume(game, folder)
+    gan = init(config)
+    said = resume(gan, folder)
     assert len(said) == 2 and said[0].startswith(f'{NEWEST} is damaged') and said[1] == f'Resumed after epoch 1 from {PREVIOUS}.'
-    assert len(game.history) == 1 and game.resumed == [1]
+    assert len(gan.history) == 1 and gan.resumed == [1]
 
 
 @pytest.mark.fault('Both checkpoints are damaged', 'Both are named, and the run starts anew and says so')
 def test_two_damaged_checkpoints_mean_a_new_start_and_untouched_weights(two_checkpoints):
     config, folder = two_checkpoints
     for name in NEWEST, PREVIOUS: (folder/name).write_bytes(flip((folder/name).read_bytes()))
-    game = new_game(config)
-    said = resume(game, folder)
+    gan = init(config)
+    said = resume(gan, folder)
     assert [s.split()[0] for s in said[:2]] == [NEWEST, PREVIOUS] and said[2] == 'No checkpoint could be read: the run starts anew.'
-    assert generator_bytes(game.G) == generator_bytes(new_game(config).G) and game.history == []
+    assert generator_bytes(gan.G) == generator_bytes(init(config).G) and gan.history == []
 
 
 EVIL = 'import os, pickle\nclass Evil:\n    def __reduce__(self): return (os.system, ("touch {}",))\n'
@@ -189,7 +188,7 @@ def test_a_malicious_checkpoint_is_refused(signed, two_checkpoints, tmp_path):
     exec(EVIL.format(tmp_path/'pwned'), space)
     evil = space['pickle'].dumps(space['Evil'](), protocol=2)
     (folder/NEWEST).write_bytes(hashlib.sha256(evil).digest()*signed + evil)
-    said = resume(new_game(config), folder)
+    said = resume(init(config), folder)
     assert NEWEST in said[0] and said[1].startswith('Resumed after epoch 1') and not (tmp_path/'pwned').exists()
     space['pickle'].loads(evil)
     assert (tmp_path/'pwned').exists(), 'the pickle is as malicious as it claims to be'

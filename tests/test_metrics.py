@@ -7,11 +7,13 @@ import scipy.linalg
 import scipy.stats
 import torch
 
-from dcgan_nb.data import load_data, to_uint8
-from dcgan_nb.features import Classifier, InceptionV3, extract, load_extractor
-from dcgan_nb.metrics import (evaluate, fid, fid_infinity, frechet_distance, inception_score, kid, precision_recall, project_b_features, project_b_score,
-                              statistics)
-from dcgan_nb.registry import InputError
+from dcgan_nb.foundations.batches import to_uint8
+from dcgan_nb.foundations.core import InputError
+from dcgan_nb.foundations.datasets import load_data
+from dcgan_nb.projects.b import project_b_features, project_b_score
+from dcgan_nb.scores.features import Classifier, InceptionV3, extract, load_extractor
+from dcgan_nb.scores.metrics import (METRICS, STANDARD_METRICS, Metric, evaluate, fid, fid_infinity, frechet_distance, inception_score, kid, precision_recall,
+                                     statistics)
 
 SAMPLE = load_data('fashion_mnist_sample')
 
@@ -60,7 +62,7 @@ def test_frechet_distance_of_gaussians_in_closed_form(rng):
 @pytest.mark.parametrize('n, d', [(10, 40), (2, 5), (40, 40)])
 def test_singular_covariances_are_no_problem(n, d, rng):
     real, fake = torch.randn(n, d, generator=rng).double(), torch.randn(n, d, generator=rng).double() + 1
-    # the trace of the root, from the singular values of the centred data, without any covariance
+    # the trace of the root, from the singular values of the centered data, without any covariance
     cross = np.linalg.svd((real - real.mean(0)).numpy() @ (fake - fake.mean(0)).numpy().T, compute_uv=False).sum() / (n - 1)
     expected = (real.mean(0) - fake.mean(0)).square().sum() + real.var(0).sum() + fake.var(0).sum() - 2*cross
     assert fid(real, fake) == pytest.approx(expected.item(), rel=1e-5)
@@ -152,7 +154,7 @@ def test_project_b_is_reproduced_with_scipy(rng):
 
 
 def test_project_b_cannot_tell_clothes_from_noise_but_the_inception_score_can(rng):
-    clf = load_extractor('clf', 'fashion_mnist')
+    clf = load_extractor('clf', SAMPLE.info)
     noise = torch.randint(0, 256, SAMPLE.x_test.shape, dtype=torch.uint8, generator=rng)
     wrong = [project_b_score(project_b_features(clf, x))[0] for x in (SAMPLE.x_test, noise)]
     right = [inception_score(extract(clf, x).logits)[0] for x in (SAMPLE.x_test, noise)]
@@ -162,14 +164,30 @@ def test_project_b_cannot_tell_clothes_from_noise_but_the_inception_score_can(rn
 # Extractors
 
 def test_features_do_not_depend_on_the_batch(rng):
-    clf, batch = load_extractor('clf', 'fashion_mnist'), int(torch.randint(1, 90, (1,), generator=rng))
+    clf, batch = load_extractor('clf', SAMPLE.info), int(torch.randint(1, 90, (1,), generator=rng))
     assert torch.allclose(extract(clf, SAMPLE.x_test, batch).pool, extract(clf, SAMPLE.x_test).pool, atol=1e-4)
 
 
-def test_evaluate_gives_every_score_with_its_floor_and_its_protocol():
-    scores = evaluate(SAMPLE.x_train[:300], SAMPLE, load_extractor('clf', 'fashion_mnist'), infinity=True)
+def test_evaluate_gives_every_score_with_its_reference_and_its_protocol():
+    scores = evaluate(SAMPLE.x_train[:300], SAMPLE, load_extractor('clf', SAMPLE.info), metrics=(*STANDARD_METRICS, 'fidinf'))
     assert set(scores) == {f'{s}_clf_300' for s in ('fid', 'kid', 'is', 'precision', 'recall', 'density', 'coverage', 'fidinf')}
-    for m in scores.values(): assert m.keys() == {'value', 'std', 'floor', 'n_fake', 'n_real'} and m['n_fake'] == m['n_real'] == 300
+    for m in scores.values(): assert m.keys() == {'value', 'std', 'reference', 'n_fake', 'n_real'} and m['n_fake'] == m['n_real'] == 300
+
+
+def test_a_metric_of_your_own_gets_what_it_needs_and_its_reference(monkeypatch, rng):
+    def darker(real, fake): return real.images.float().mean().item() - fake.images.float().mean().item()
+    def agreement(real, fake): return (fake.logits.argmax(1) == fake.labels).float().mean().item(), 0.5
+    monkeypatch.setitem(METRICS, 'darker', Metric('Darker', darker, needs=('images',)))
+    monkeypatch.setitem(METRICS, 'agreement', Metric('Agreement', agreement, needs=('logits', 'labels'), lower_is_better=False, n_max=100))
+    black, clf = torch.zeros(300, 1, 28, 28, dtype=torch.uint8), load_extractor('clf', SAMPLE.info)
+    y_fake = torch.randint(0, 10, (300,), generator=rng)
+    scores = evaluate(black, SAMPLE, clf, metrics=('agreement', 'darker'), y_fake=y_fake)
+    assert set(scores) == {'darker_clf_300', 'agreement_clf_100'}
+    dark, agreed = scores['darker_clf_300'], scores['agreement_clf_100']
+    assert 60 < dark['value'] < 80 and abs(dark['reference']) < 5 and dark['std'] is None, 'clothes are not black, and real images as bright as others'
+    named = extract(clf, black[:1]).logits.argmax()
+    assert agreed['value'] == pytest.approx((y_fake[:100] == named).float().mean().item()) and agreed['std'] == 0.5 and agreed['n_fake'] == 100
+    assert agreed['reference'] > 0.9, 'real images have their own labels'
 
 
 @pytest.fixture(scope='session')
@@ -199,7 +217,7 @@ def test_inception_is_torch_fidelitys_protocol(inception_file, rng):
         def __getitem__(self, i): return self.x[i]
     theirs = calculate_metrics(input1=Images(fake), input2=Images(real), fid=True, kid=True, isc=True, isc_splits=1, kid_subsets=3, kid_subset_size=30, cuda=False,
                                batch_size=10, feature_extractor='inception-v3-compat', feature_extractor_weights_path=str(inception_file), cache=False, verbose=False)
-    net = load_extractor('inception', 'fashion_mnist', inception_file)
+    net = load_extractor('inception', SAMPLE.info, inception_file)
     a, b = extract(net, real), extract(net, fake)
     assert a.pool.shape == (30, 2048) and a.logits.shape == (30, 1008)
     assert fid(a.pool, b.pool) == pytest.approx(theirs['frechet_inception_distance'], rel=1e-3)
@@ -225,7 +243,7 @@ def test_a_pickle_that_holds_code_is_refused(tmp_path):
 
 
 def test_imagenet_sees_1280_features_and_knows_a_shoe_from_a_shirt():
-    net = load_extractor('imagenet', 'fashion_mnist')
+    net = load_extractor('imagenet', SAMPLE.info)
     chosen = torch.cat([(SAMPLE.y_test == c).nonzero().flatten()[:20] for c in (6, 9)])      # shirts, ankle boots
     pool = extract(net, SAMPLE.x_test[chosen]).pool
     assert pool.shape == (40, 1280)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from configparser import ConfigParser
 from dataclasses import fields
@@ -11,20 +12,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import LIBRARY, MODULES, ROOT, module_name
 from PIL import Image
 
-from dcgan_nb.config import RunConfig
-from dcgan_nb.records import read_record
+from dcgan_nb.runs.config import RunConfig, parameters_cell
+from dcgan_nb.runs.records import read_record
 
-LIBRARY = sorted(ROOT.glob('nbs/[0-9][0-9]_*.ipynb'))
-NOTEBOOKS = sorted(ROOT.glob('nbs/**/*.ipynb'))
-NOTEBOOKS = [p for p in NOTEBOOKS if '.ipynb_checkpoints' not in p.parts]
-MODULES = sorted(p for p in ROOT.glob('dcgan_nb/*.py') if p.stem not in ('__init__', '_modidx'))
+NOTEBOOKS = [p for p in sorted(ROOT.glob('nbs/**/*.ipynb')) if '.ipynb_checkpoints' not in p.parts]
+CHAPTERS = [p for p in NOTEBOOKS if p.parent.name == 'chapters']
+TOUR = ROOT/'nbs/gan/10_tour.ipynb'                     # the one library notebook that exports nothing
+PROJECTS = [p for p in MODULES if p.parent.name == 'projects']
+THE_REST = [p for p in MODULES if p not in PROJECTS]
 
 
 def cells(path, kind='code'):
     return [c for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == kind]
+
+
+def source(cell): return ''.join(cell['source'])
+
+
+def is_export(cell): return source(cell).startswith('#| export')
 
 
 def tracked():
@@ -40,24 +48,30 @@ def copy_of_the_project(to):
     return to
 
 
+# One source, in sync
+
 def test_library_is_in_sync_with_the_notebooks(run, tmp_path):
     copy = copy_of_the_project(tmp_path)
-    for path in copy.glob('dcgan_nb/*.py'):
+    for path in copy.glob('dcgan_nb/**/*.py'):
         if path.stem != '__init__': path.unlink()
     exported = run('nbdev_export', cwd=copy)
     assert exported.returncode == 0, exported.stderr
-    made = {p.name: p.read_text() for p in copy.glob('dcgan_nb/*.py')}
-    here = {p.name: p.read_text() for p in ROOT.glob('dcgan_nb/*.py')}
+    made, here = ({str(p.relative_to(root)): p.read_text() for p in root.glob('dcgan_nb/**/*.py')} for root in (copy, ROOT))
     assert made.keys() == here.keys(), 'a module without a notebook, or a notebook that was not exported: make export'
     for name in here: assert made[name] == here[name], f'{name} differs from its notebook: edit nbs/, then make export'
     assert not (copy/'.venv').exists() and (copy/'pyproject.toml').read_text() == (ROOT/'pyproject.toml').read_text()
 
 
-def test_cleaning_changes_nothing_and_keeps_the_tags(run, tmp_path):
+def test_cleaning_reaches_every_notebook_and_keeps_the_tags(run, tmp_path):
     copy = copy_of_the_project(tmp_path)
-    for target in ('nbs', 'nbs/chapters'):
-        cleaned = run('nbdev_clean', '--fname', target, cwd=copy)
-        assert cleaned.returncode == 0, cleaned.stderr
+    for path in NOTEBOOKS:                              # each is executed and marked, as an editor would
+        notebook = json.loads(path.read_text())
+        for cell in notebook['cells']:
+            cell['metadata']['collapsed'] = True
+            if cell['cell_type'] == 'code': cell |= dict(execution_count=7)
+        (copy/path.relative_to(ROOT)).write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + '\n')
+    cleaned = run('nbdev_clean', cwd=copy)
+    assert cleaned.returncode == 0, cleaned.stderr
     for path in NOTEBOOKS: assert (copy/path.relative_to(ROOT)).read_text() == path.read_text(), f'{path.name} is not clean: make export'
 
 
@@ -67,27 +81,131 @@ def test_source_notebooks_carry_no_outputs(path):
         assert not cell['outputs'] and cell['execution_count'] is None, f'outputs in {path.name}: make export'
 
 
-@pytest.mark.parametrize('path', LIBRARY, ids=lambda p: p.stem)
+@pytest.mark.parametrize('path', [p for p in LIBRARY if p != TOUR], ids=lambda p: p.stem)
 def test_a_notebook_exports_the_module_of_its_name(path):
-    first = next(''.join(c['source']) for c in cells(path) if c['source'])
-    assert first == f'#| default_exp {path.stem[3:]}'
-    exported = [''.join(c['source']) for c in cells(path) if ''.join(c['source']).startswith('#| export')]
-    shown = ''.join(''.join(c['source']) for c in cells(path) if not ''.join(c['source']).startswith('#| export'))
+    first = next(source(c) for c in cells(path) if c['source'])
+    assert first == f'#| default_exp {path.parent.name}.{path.stem[3:]}'
+    exported = [source(c) for c in cells(path) if is_export(c)]
+    shown = ''.join(source(c) for c in cells(path) if not is_export(c))
     assert exported and len(re.findall(r'\b(?:test_\w+\(|assert )', shown)) >= 3, 'a library notebook tests what it exports'
     assert ''.join(cells(path, 'markdown')[0]['source']).startswith('# ')
 
 
+def test_the_tour_exports_nothing():
+    assert TOUR in LIBRARY and not any(re.match(r'#\|\s*(default_exp|export)', source(c)) for c in cells(TOUR))
+    assert ''.join(cells(TOUR, 'markdown')[0]['source']).startswith('# ')
+
+
+# Rooms and arrows
+
+def imports(path):
+    "The full names of all that a module imports, at its top or inside its functions."
+    package = module_name(path).split('.')[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import): yield from (a.name for a in node.names)
+        if isinstance(node, ast.ImportFrom):
+            base = '.'.join([*(package[:len(package) + 1 - node.level] if node.level else []), *([node.module] if node.module else [])])
+            yield base
+            for a in node.names: yield f'{base}.{a.name}'
+
+
 def test_modules_import_lower_numbers_only_and_no_tool_of_the_notebooks():
-    order = {p.stem[3:]: i for i, p in enumerate(LIBRARY)}
+    numbers = [p.name[:2] for p in LIBRARY]
+    assert len(set(numbers)) == len(numbers), 'one order of reading through all folders'
+    assert [p.parent.name for p in LIBRARY] == [part for part, n in Counter(p.parent.name for p in LIBRARY).items() for _ in range(n)], 'a part is read in one piece'
+    order = {f'dcgan_nb.{p.parent.name}.{p.stem[3:]}': i for i, p in enumerate(LIBRARY)}
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.level == 1: names = [f'dcgan_nb.{node.module}'] if node.module else []
-            elif isinstance(node, ast.ImportFrom): names = [node.module]
-            else: names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            for name in names:
-                assert name.split('.')[0] not in ('nbdev', 'fastcore', 'execnb', 'papermill', 'IPython', 'snakemake'), f'{path.name} imports {name}'
-                if name.startswith('dcgan_nb.'): assert order[name.split('.')[1]] < order[path.stem], f'{path.name} imports {name}, which comes after it'
-            if isinstance(node, ast.ImportFrom): assert all(a.name != '*' for a in node.names), f'{path.name} imports *'
+        for name in imports(path):
+            assert name.split('.')[0] not in ('nbdev', 'fastcore', 'execnb', 'papermill', 'IPython', 'snakemake'), f'{path.name} imports {name}'
+            assert not name.endswith('.*'), f'{path.name} imports *'
+            if name in order: assert order[name] < order[module_name(path)], f'{path.name} imports {name}, which comes after it'
+
+
+def test_only_projects_and_chapters_import_projects():
+    for path in THE_REST: assert not [name for name in imports(path) if name.startswith('dcgan_nb.projects.')], path
+    for path in NOTEBOOKS:
+        if path.parent.name not in ('chapters', 'projects'): assert 'dcgan_nb.projects.' not in ''.join(map(source, cells(path))), path
+
+
+# What the projects' modules add to the registries of the others: {registry: [name, …]}
+REGISTERED = """
+import importlib, json, sys
+from dcgan_nb.foundations.core import Registry, load_projects
+registries = {}
+for name in sys.argv[1:]:
+    for attribute, value in vars(importlib.import_module(name)).items():
+        if isinstance(value, dict) and attribute.isupper(): registries[attribute] = value
+before = {name: set(registry) for name, registry in registries.items()}
+load_projects()
+print(json.dumps({name: sorted(set(registry) - before[name]) for name, registry in registries.items() if set(registry) - before[name]}))
+"""
+
+
+@pytest.fixture(scope='module')
+def registered():
+    done = subprocess.run([sys.executable, '-c', REGISTERED, *map(module_name, THE_REST)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def words_of_the_projects(registered):
+    "A pattern for every name that a project brings: whole words, names of one letter only where they stand for a project."
+    names = {name for added in registered.values() for name in added}
+    long = sorted((re.escape(name) for name in names if len(name) > 1), key=len, reverse=True)
+    letters = ''.join(sorted({name.lower() for name in names if len(name) == 1}))
+    projects = rf"(?i:project[\s_'-]?[{letters}](?![a-z]))|recipe\W{{1,3}}[{letters}]\b" if letters else '(?!)'
+    return re.compile(rf"(?<![A-Za-z0-9_])(?:{'|'.join(long)})(?![A-Za-z0-9])|{projects}")
+
+
+def test_the_library_does_not_know_the_projects(registered):
+    assert {'RECIPES', 'ARCHITECTURES', 'LOSSES', 'METRICS', 'CLAIMS', 'PROJECTS'} <= registered.keys()
+    pattern = words_of_the_projects(registered)
+    found = [f'{path.relative_to(ROOT)}: {m[0]}' for path in THE_REST for m in pattern.finditer(path.read_text())]
+    assert not found, found
+
+
+@pytest.mark.parametrize('line', ["recipe='x'", 'x_before', 'def x_before_generator', 'Project X', 'project_x_score', "# as project X's", 'soft', '"X4"'])
+def test_knowing_a_project_is_found(line):
+    pattern = words_of_the_projects(dict(RECIPES=['x', 'x_before'], LOSSES=['soft'], CLAIMS=['X4'], PROJECTS=['X']))
+    assert pattern.search(f'a = 1\n{line}\n')
+    assert not pattern.search("projects; load_projects(); softly; project_root(); x = 'x'; recipe='standard'")
+
+
+# Every other module, and a configuration, in a package whose folder of projects is empty.
+WITHOUT_PROJECTS = """
+import importlib, sys
+for name in sys.argv[1:]: importlib.import_module(name)
+import dcgan_nb
+from dcgan_nb.foundations.core import load_projects
+from dcgan_nb.runs.config import RunConfig
+load_projects()
+assert not [name for name in sys.modules if name.startswith('dcgan_nb.projects.')]
+print(dcgan_nb.__file__, RunConfig.resolve(profile='smoke', device='cpu').run_id)
+"""
+
+
+def test_the_library_works_without_the_projects(tmp_path):
+    shutil.copytree(ROOT/'dcgan_nb', tmp_path/'dcgan_nb', ignore=shutil.ignore_patterns('__pycache__'))
+    for path in PROJECTS: (tmp_path/path.relative_to(ROOT)).unlink()
+    done = subprocess.run([sys.executable, '-c', WITHOUT_PROJECTS, *map(module_name, THE_REST)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    file, run_id = done.stdout.split()
+    assert file == str(tmp_path/'dcgan_nb/__init__.py') and run_id == RunConfig.resolve(profile='smoke', device='cpu').run_id
+
+
+# Measures of the text
+
+def test_cells_and_modules_are_short():
+    for path in LIBRARY:
+        for cell in filter(is_export, cells(path)):
+            n = len(source(cell).splitlines()) - 1      # without the directive
+            assert n <= 30, f"{path.name}: {n} lines in the cell that begins {source(cell).splitlines()[1]!r}; about 25 are enough"
+    for path in MODULES: assert (n := len(path.read_text().splitlines())) <= 330, f'{path.name}: {n} lines; about 300 are enough'
+
+
+def test_a_rule_decides_by_itself():
+    code = {path: path.read_text() for path in MODULES} | {path: '\n'.join(map(source, cells(path))) for path in CHAPTERS}
+    for path, text in code.items(): assert not re.search(r'\brule\s*(?:[=!]=|(?:not )?in\s*[(\[{])', text), f'{path.name} branches on the name of a rule'
 
 
 def test_no_name_is_exported_twice():
@@ -106,15 +224,16 @@ def test_the_lint_finds_an_undefined_name(run, tmp_path):
 
 
 def test_run_notebook_has_one_parameters_cell_with_exactly_the_parameters_there_are():
-    tagged = [c for c in cells(ROOT/'nbs/train.ipynb') if 'parameters' in c['metadata'].get('tags', [])]
-    assert len(tagged) == 1 and tagged[0] is not None
-    assert tagged[0]['id'] == cells(ROOT/'nbs/train.ipynb')[0]['id'], 'the parameters come first'
+    code = cells(ROOT/'nbs/train.ipynb')
+    tagged = [c for c in code if 'parameters' in c['metadata'].get('tags', [])]
+    assert tagged == [code[0]], 'the parameters come first'
+    assert source(tagged[0]) == parameters_cell(), 'the cell is made from RunConfig: make export'
     values = {}
-    exec(''.join(tagged[0]['source']), values)
+    exec(source(tagged[0]), values)
     assert {k: v for k, v in values.items() if k != '__builtins__' and k != '__annotations__'} == {f.name: None for f in fields(RunConfig)}
 
 
-@pytest.mark.parametrize('path', [p for p in NOTEBOOKS if p.parent.name == 'chapters'] + [ROOT/'nbs/index.ipynb'], ids=lambda p: p.stem)
+@pytest.mark.parametrize('path', [*CHAPTERS, ROOT/'nbs/index.ipynb'], ids=lambda p: p.stem)
 def test_pages_that_read_records_have_one_parameters_cell(path):
     assert sum('parameters' in c['metadata'].get('tags', []) for c in cells(path)) == 1
 
@@ -134,17 +253,19 @@ def test_pictures_and_files_that_the_readme_names_exist():
     assert (np.asarray(Image.open(ROOT/'nbs/assets/samples.png')) == samples.repeat(2, 0).repeat(2, 1)).all(), 'the picture is that run, enlarged'
 
 
-@pytest.mark.parametrize('path', sorted(ROOT.glob('reports/records/*/record.json')), ids=lambda p: p.parent.name)
-def test_committed_records_are_records_of_what_they_say(path):
-    record = read_record(path)
-    config = RunConfig(**record['config'])
-    assert config.run_id == record['run_id'] == path.parent.name and record['status'] in ('finished', 'diverged')
-    assert record['metrics'] or record['status'] == 'diverged'
+def test_committed_records_are_records_of_what_they_say():
+    folders = [p for p in sorted(ROOT.glob('reports/records/*')) if p.is_dir()]
+    assert folders and {p.parent for p in ROOT.glob('reports/records/*/record.json')} == set(folders)
+    for folder in folders:
+        record = read_record(folder/'record.json')
+        assert RunConfig.of_record(record['config']).run_id == record['run_id'] == folder.name, folder.name
+        assert record['status'] in ('finished', 'diverged') and (record['metrics'] or record['status'] == 'diverged'), folder.name
 
 
 def test_every_page_of_the_library_is_in_the_table_of_contents():
     toc = (ROOT/'_toc.yml').read_text()
-    for path in LIBRARY + [p for p in NOTEBOOKS if p.parent.name == 'chapters']: assert f'file: {path.stem}\n' in toc, path.stem
+    for path in LIBRARY: assert f'file: {path.parent.name}/{path.stem}\n' in toc, path.stem
+    for path in CHAPTERS: assert f'file: {path.stem}\n' in toc, path.stem
 
 
 def test_requirements_are_locked():

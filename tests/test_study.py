@@ -4,8 +4,14 @@ import json
 import pytest
 from conftest import ROOT
 
-from dcgan_nb.claims import judge, plan
-from dcgan_nb.records import read_records
+from dcgan_nb.runs.records import read_records
+from dcgan_nb.study.judge import judge
+from dcgan_nb.study.plan import plan
+
+
+def files(folder):
+    "Every file with its content and its time."
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob('*') if p.is_file()}
 
 
 @pytest.fixture(scope='module')
@@ -65,8 +71,9 @@ def test_a_run_that_fails_is_reported_tried_again_and_does_not_stop_the_others(s
     assert outcome.read_text().startswith('failed: InputError') and 'lacks t10k-images' in outcome.read_text()
     assert outcome.read_text().strip()[:60] in made.stdout
     assert not (outcome.parent/'run.ipynb').exists()
+    before = files(tmp_path)
     planned = study(tmp_path, *config, more=('--dry-run',))
-    assert 'Nothing to be done' not in planned.stdout + planned.stderr
+    assert 'Nothing to be done' not in planned.stdout + planned.stderr and files(tmp_path) == before, 'a dry run changes nothing'
 
 
 def test_plan_and_makefile_name_every_command(run):

@@ -7,23 +7,22 @@ import types
 
 import pytest
 import torch
+from conftest import tiny_config, tiny_data, weights
 from PIL import Image
 
-from dcgan_nb import tracking
-from dcgan_nb.config import RunConfig
-from dcgan_nb.data import image_grid, load_data
-from dcgan_nb.records import save_run
-from dcgan_nb.registry import InputError
-from dcgan_nb.train import new_game, train
+from dcgan_nb.foundations.batches import image_grid
+from dcgan_nb.foundations.core import InputError
+from dcgan_nb.foundations.datasets import load_data
+from dcgan_nb.gan.state import init
+from dcgan_nb.gan.train import train
+from dcgan_nb.runs import tracking
+from dcgan_nb.runs.records import save_run
 
 SAMPLE = load_data('fashion_mnist_sample')
-SCORES = {'fid_clf_50': dict(value=12.5, std=None, floor=3.25)}
+SCORES = {'fid_clf_50': dict(value=12.5, std=None, reference=3.25)}
 
 
-def small(**given): return RunConfig.resolve(**dict(profile='smoke', device='cpu', g_width=4, d_width=4, batch_size=100, epochs=2, n_eval=50) | given)
-
-
-def weights(game): return torch.cat([p.detach().flatten() for net in (game.G, game.D) for p in net.parameters()])
+def small(**given): return tiny_config(**dict(batch_size=100, epochs=2, n_eval=50) | given)
 
 
 def log_records(file):
@@ -58,15 +57,15 @@ def offline(monkeypatch, tmp_path):
 
 
 def test_importing_does_not_import_wandb():
-    code = "import sys, dcgan_nb.tracking; assert 'wandb' not in sys.modules"
+    code = "import sys, dcgan_nb.runs.tracking; assert 'wandb' not in sys.modules"
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
 def test_nobody_follows_by_default(capsys, tmp_path):
     config = small(runs_dir=str(tmp_path))
     tracker = tracking.open_tracker(config)
-    game = train(new_game(config), SAMPLE.x_train, tracker.epoch)
-    tracker.finish(save_run(game, SAMPLE, SCORES, {}))
+    gan = train(init(config), tiny_data(), tracker.epoch)
+    tracker.finish(save_run(gan, SAMPLE, SCORES, {}))
     assert capsys.readouterr().out == '' and not (config.run_dir/'wandb').exists()
 
 
@@ -79,13 +78,13 @@ def test_a_missing_library_is_named_before_training(module, monkeypatch, tmp_pat
 @pytest.mark.parametrize('when', ['open', 'epoch', 'finish'])
 def test_a_tracker_that_breaks_does_not_stop_the_run(when, monkeypatch, capsys, tmp_path):
     def fail(*args): raise ConnectionError('the server is gone')
-    broken = type('Broken', (tracking.Nobody,), {'__init__' if when == 'open' else when: fail})
+    broken = type('Broken', (tracking.NullTracker,), {'__init__' if when == 'open' else when: fail})
     monkeypatch.setitem(tracking._OPENERS, 'wandb', lambda config: broken())
     config = small(tracker='wandb', runs_dir=str(tmp_path))
     tracker = tracking.open_tracker(config)
-    game = train(new_game(config), SAMPLE.x_train, tracker.epoch)
-    tracker.finish(save_run(game, SAMPLE, SCORES, {}))
-    assert len(game.history) == 2 and (config.run_dir/'record.json').exists()
+    gan = train(init(config), tiny_data(), tracker.epoch)
+    tracker.finish(save_run(gan, SAMPLE, SCORES, {}))
+    assert len(gan.history) == 2 and (config.run_dir/'record.json').exists()
     assert capsys.readouterr().out == 'tracking stopped, the run goes on: ConnectionError: the server is gone\n'
 
 
@@ -94,10 +93,11 @@ def test_a_tracked_run_is_the_same_run_and_all_of_it_is_in_the_log(offline, monk
     monkeypatch.chdir(tmp_path/'here')
     config = small(tracker='wandb', runs_dir=str(tmp_path/'runs'))
     tracker = tracking.open_tracker(config)
-    game = train(new_game(config), SAMPLE.x_train, tracker.epoch)
-    tracker.finish(save_run(game, SAMPLE, SCORES, {}))
+    gan = train(init(config), tiny_data(), tracker.epoch)
+    tracker.finish(save_run(gan, SAMPLE, SCORES, {}))
     assert 'wandb sync' in capsys.readouterr().out
-    assert torch.equal(weights(game), weights(train(new_game(config), SAMPLE.x_train, report=None)))
+    again = train(init(config), tiny_data(), report=None)
+    assert torch.equal(weights(gan.G, gan.D), weights(again.G, again.D))
 
     assert {p.name for p in tmp_path.iterdir()} == {'here', 'runs'} and not list((tmp_path/'here').iterdir())
     assert os.environ['WANDB_ERROR_REPORTING'] == 'false', 'otherwise it asks the network even offline'
@@ -107,18 +107,19 @@ def test_a_tracked_run_is_the_same_run_and_all_of_it_is_in_the_log(offline, monk
     run = next(r.run for r in records if r.WhichOneof('record_type') == 'run')
     assert (run.project, run.run_id, run.display_name) == ('dcgan-nb', config.run_id, config.run_id)
     assert set(run.tags) == {'fashion_mnist_sample', 'dcgan', 'bce'} and not run.host and not run.git.remote_url
-    assert items(run.config.update).items() >= config.record().items()
+    sent, told = items(run.config.update), json.loads(json.dumps(config.record()))
+    assert {k: sent[k] for k in told} == told
 
     epochs = [items(r.history.item) for r in records if r.WhichOneof('record_type') == 'history']
-    for entry, sent in zip(game.history, epochs, strict=True):
+    for entry, sent in zip(gan.history, epochs, strict=True):
         assert {k: sent[k] for k in entry if k != 'tenths'} == pytest.approx({k: v for k, v in entry.items() if k != 'tenths'})
         assert sent['_step'] == entry['epoch'] and 'tenths' not in sent
     images = [log.parent/'files'/sent['samples/path'] for sent in epochs]
-    for image, samples in zip(images, game.samples, strict=True):
+    for image, samples in zip(images, gan.samples, strict=True):
         assert Image.open(image).tobytes() == image_grid(samples).tobytes()
     summary = {}
     for r in records: summary |= items(r.summary.update)
-    assert summary['fid_clf_50'] == 12.5 and summary['fid_clf_50_floor'] == 3.25 and summary['status'] == 'finished' and 'fid_clf_50_std' not in summary
+    assert summary['fid_clf_50'] == 12.5 and summary['fid_clf_50_reference'] == 3.25 and summary['status'] == 'finished' and 'fid_clf_50_std' not in summary
     assert {'system', 'stats', 'files'} & {r.WhichOneof('record_type') for r in records} <= {'files'} and not any(log.parent.rglob('requirements.txt'))
 
 

@@ -15,8 +15,8 @@ python -m pip download -q --only-binary=:all: --python-version "$version" --impl
 python - "$out" "$profile" "$claim" "$device" "$mnist" <<'PY'
 import shutil, sys
 from pathlib import Path
-from dcgan_nb.data import DATASETS, cache_dir, find_data, write_idx
-from dcgan_nb.report import runs_to_do
+from dcgan_nb.foundations.datasets import find_data, write_idx
+from dcgan_nb.study.plan import runs_to_do
 out, profile, claim, device, mnist = sys.argv[1:]
 runs = runs_to_do(profile, claim, device, mnist or None)
 Path(out, 'runs.txt').write_text('\n'.join(line for _, line in runs) + '\n')

@@ -1,0 +1,1 @@
+"Names, errors, files and random streams; data sets and batches."

@@ -1,0 +1,1 @@
+"The projects under study; each module registers its own parts."

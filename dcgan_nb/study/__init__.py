@@ -1,0 +1,1 @@
+"Claims, what must be run to judge them, and the verdicts."

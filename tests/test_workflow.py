@@ -1,0 +1,145 @@
+"The workflow: what it makes again and what it leaves alone, with a stand-in for papermill; a project from `make project`; clean notebooks."
+import json
+import os
+import shutil
+import sys
+
+import pytest
+from conftest import BIN, ROOT
+
+from dcgan_nb.runs.config import RunConfig
+from dcgan_nb.runs.parameters import EXAMPLES
+from dcgan_nb.study.plan import plan
+
+# Copies the notebook as if it had been executed, and notes that it was called. It fails where the file `fail` names one of its arguments.
+PAPERMILL = """#!/usr/bin/env bash
+notebooks=(); for given; do [[ "$given" == *.ipynb ]] && notebooks+=("$given"); done
+echo "$*" >> "{folder}/calls"
+echo 'epoch 1'
+if [ -e "{folder}/fail" ] && [[ " $* " == *" $(cat "{folder}/fail") "* ]]; then
+    echo '[IPKernelApp] WARNING | not the cause' >&2; echo 'InputError: told to fail' >&2; echo '[IPKernelApp] ERROR | nor this' >&2; exit 1
+fi
+if [ "${{notebooks[0]}}" = nbs/train.ipynb ]; then echo '{{}}' > "$(dirname "${{notebooks[1]}}")/record.json"; fi
+cp "${{notebooks[0]}}" "${{notebooks[1]}}"
+"""
+JUPYTER_BOOK = """#!/usr/bin/env bash
+while [ "$1" != --path-output ]; do shift; done
+mkdir -p "$2/_build/html" && date > "$2/_build/html/index.html"
+"""
+
+
+@pytest.fixture
+def workflow(run, tmp_path):
+    "Calls Snakemake on `reports`, a folder of its own, with stand-ins for what executes notebooks and builds the book; says what papermill was called for."
+    (tmp_path/'bin').mkdir()
+    for name, text in {'papermill': PAPERMILL.format(folder=tmp_path), 'jupyter-book': JUPYTER_BOOK}.items():
+        (tmp_path/'bin'/name).write_text(text)
+        (tmp_path/'bin'/name).chmod(0o755)
+
+    def _workflow(*targets, more=()):
+        (tmp_path/'calls').write_text('')
+        done = run('snakemake', '--snakefile', 'workflow/Snakefile', '--cores', 2, '--nolock', '--keep-going', *more, '--config', 'profile=smoke', 'study=A4',
+                   f'reports={tmp_path}/reports', '--', *targets, PATH=f'{tmp_path}/bin{os.pathsep}{BIN}{os.pathsep}{os.environ["PATH"]}')
+        return done, (tmp_path/'calls').read_text().splitlines()
+    return _workflow
+
+
+def files(folder):
+    "Every file with its content and its time."
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob('*') if p.is_file()}
+
+
+def test_what_failed_is_tried_again_what_is_done_stays_and_a_dry_run_changes_nothing(workflow, tmp_path):
+    reports, fail = tmp_path/'reports', tmp_path/'fail'
+    runs = {c.loss: reports/'runs'/run_id for run_id, c in plan('smoke', 'A4', device='cpu').items()}
+    fail.write_text('minimax')
+    done, calls = workflow('study', more=('--quiet', 'all'))
+    assert done.returncode != 0 and len(calls) == 2, done.stdout + done.stderr
+    assert {loss: (folder/'outcome.txt').read_text() for loss, folder in runs.items()} == dict(bce='finished\n', minimax='failed: InputError: told to fail\n')
+    assert (runs['bce']/'run.ipynb').is_file() and not (runs['minimax']/'run.ipynb').exists() and 'told to fail' in (runs['minimax']/'run.log').read_text()
+    assert f'run 2/2  {runs["minimax"].name}  failed: InputError: told to fail' in done.stdout.splitlines() and 'epoch 1' not in done.stdout
+
+    stale = reports/'book/examples/of_another_profile.ipynb'
+    stale.parent.mkdir(parents=True)
+    stale.write_text('{}')
+    before = files(reports)
+    planned, calls = workflow('study', 'book', more=('--dry-run',))
+    assert planned.returncode == 0 and not calls and files(reports) == before
+    shown = planned.stdout + planned.stderr
+    assert f'{runs["minimax"].name}/run.ipynb' in shown and f'output: {runs["bce"]}/run.ipynb' not in shown
+
+    fail.unlink()
+    done, calls = workflow('study', 'book')
+    trained, examples = [call for call in calls if 'nbs/train.ipynb' in call], {RunConfig.resolve(profile='smoke', loss=loss).run_id for loss in EXAMPLES}
+    assert done.returncode == 0 and len(trained) == 1 + len(examples) and sum('-p loss minimax' in call for call in trained) == 1
+    assert (runs['minimax']/'outcome.txt').read_text() == 'finished\n' and done.stdout.count('    epoch 1\n') == len(examples)
+    assert {p.stem for p in stale.parent.iterdir()} == examples, 'the page of another run has gone'
+    made = {p.relative_to(reports/'book').as_posix() for p in reports.rglob('book/**/*.ipynb')}
+    assert made >= {p.relative_to(ROOT/'nbs').as_posix() for p in ROOT.glob('nbs/*/[0-9][0-9]_*.ipynb')} | {p.name for p in ROOT.glob('nbs/chapters/*.ipynb')}
+
+    shutil.rmtree(reports/'runs'/min(examples))
+    done, calls = workflow('study', 'book')
+    assert done.returncode == 0 and sum('nbs/train.ipynb' in call for call in calls) == 1, 'an example whose folder has gone is run again, and no other'
+
+
+@pytest.fixture
+def copy(tmp_path):
+    "A copy of all that is edited by hand or made from it."
+    for name in ('nbs', 'dcgan_nb', 'workflow', 'reports/benchmarks'):
+        shutil.copytree(ROOT/name, tmp_path/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+    for name in ('settings.ini', 'README.md', 'pyproject.toml', 'setup.py', 'Makefile', '_toc.yml', '_config.yml', 'constraints.txt', 'reports/faults.json'):
+        shutil.copy(ROOT/name, tmp_path/name)
+    return tmp_path
+
+
+def project(run, copy, *given):
+    return run('make', '--no-print-directory', '-o', '.venv/.ready', 'project', *given, cwd=copy, PYTHONPATH=str(copy))
+
+
+FOUND = """
+from dcgan_nb.study.claims import PROJECTS, arm_config, chosen_claims
+claim, = chosen_claims('F1')
+print(claim.id, len(claim.arms), PROJECTS['F'], [arm_config(claim, arm, 0, 'smoke', device='cpu').loss for arm in claim.arms])
+"""
+
+
+def test_a_new_project_is_found_by_everything(run, copy):
+    made = project(run, copy, 'NAME=f', "TITLE=one study's title, \"quoted\"")
+    assert made.returncode == 0, made.stderr
+    page, = copy.glob('nbs/projects/*_f.ipynb')
+    assert page.name[:2].isdigit() and int(page.name[:2]) == 1 + max(int(p.name[:2]) for p in ROOT.glob('nbs/projects/*.ipynb'))
+    toc = (copy/'_toc.yml').read_text()
+    assert toc.index('file: project_e\n') < toc.index('file: project_f\n') < toc.index('file: leaderboard\n')
+    assert toc.rstrip().endswith(f'file: projects/{page.stem}')
+    exported = run('nbdev_export', cwd=copy)
+    assert exported.returncode == 0, exported.stderr
+    tested = run('nbdev_test', '--path', page.relative_to(copy), cwd=copy, OMP_NUM_THREADS='1')
+    assert tested.returncode == 0, tested.stderr
+    found = run(sys.executable, '-c', FOUND, cwd=copy)
+    assert found.stdout == "F1 2 one study's title, \"quoted\" ['hinge', 'bce']\n", found.stderr
+    planned = run('snakemake', '--snakefile', 'workflow/Snakefile', '--cores', 1, '--nolock', '--dry-run', '--config', 'profile=smoke', 'study=F1', '--', 'study', 'book',
+                  cwd=copy, PYTHONPATH=str(copy))
+    shown = planned.stdout + planned.stderr
+    for name in ('project_f', f'projects/{page.stem}'): assert f'output: reports/book/{name}.ipynb' in shown, shown[-3000:]
+    assert shown.count('-hinge-s0-') >= 1
+
+
+def test_a_project_that_cannot_be_is_refused_in_one_sentence(run, copy):
+    before = files(copy/'nbs')
+    for given, message in {'NAME=a': 'NAME=a is taken. Free: f, g,', 'NAME=F': 'NAME=F is no name of a project, which is one small letter. Free: f,'}.items():
+        made = project(run, copy, given)
+        assert made.returncode != 0 and made.stderr.startswith(message) and 'Traceback' not in made.stderr, made.stderr
+    assert files(copy/'nbs') == before
+
+
+def test_cleaning_leaves_the_source_alone_whatever_was_run_and_saved(run, copy):
+    path, before = copy/'nbs/train.ipynb', files(copy/'nbs')
+    notebook = json.loads(path.read_text())
+    for i, cell in enumerate(c for c in notebook['cells'] if c['cell_type'] == 'code'):
+        cell |= dict(execution_count=i, outputs=[dict(name='stdout', output_type='stream', text=['epoch 1'])])
+        cell['metadata']['collapsed'] = True
+    path.write_text(json.dumps(notebook))
+    cleaned = run(sys.executable, 'workflow/clean.py', cwd=copy)
+    assert cleaned.returncode == 0, cleaned.stderr
+    assert path.read_bytes() == before[path][0], 'no outputs, no counts, the tags are kept'
+    assert {p: v for p, v in files(copy/'nbs').items() if p != path} == {p: v for p, v in before.items() if p != path}, 'clean ones are not written again'

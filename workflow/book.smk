@@ -1,0 +1,22 @@
+# The book: HTML from the executed pages. The runs of the examples are named because Snakemake does not miss what only stands between.
+rule book:
+    input: f'{HTML}/index.html', [f'{RUNS}/{run_id}/run.ipynb' for run_id in EXAMPLE_RUNS]
+    default_target: True
+
+# Pages of examples that are no longer asked for go, or the contents would find them.
+# Sphinx makes changed pages anew and leaves the others, whose navigation shows all titles: if a title, a page's name, the contents or the looks have
+# changed, or the build before failed, all is made from scratch.
+rule html:
+    input: [f'{BOOK}/{name}.ipynb' for name in ('index', *OWN_RULES, *CHAPTERS, *(f'{part}/{name}' for name, part in LIBRARY.items()))],
+        examples=EXAMPLE_PAGES, toc='_toc.yml', config='_config.yml', assets=['nbs/assets/book.css', 'nbs/assets/favicon.svg', 'nbs/assets/samples.png']
+    output: f'{HTML}/index.html'
+    shell: """
+        echo "book {output}"
+        for page in "{BOOK}"/examples/*.ipynb; do [[ " {input.examples} " == *" $page "* ]] || rm "$page"; done
+        frame=$(cksum {input.toc} {input.config} {input.assets} constraints.txt; cd "{BOOK}"; grep -m1 '"# ' *.ipynb */*.ipynb)
+        if [ "$frame" != "$(cat "{REPORTS}/_build/frame" 2>/dev/null)" ]; then rm -rf "{REPORTS}/_build"; fi
+        rm -f "{REPORTS}/_build/frame"
+        mkdir -p {BOOK}/assets && cp {input.assets} {BOOK}/assets
+        jupyter-book build {BOOK} --toc "$PWD/{input.toc}" --config {input.config} --path-output {REPORTS} -W --keep-going -q > /dev/null
+        echo "$frame" > "{REPORTS}/_build/frame"
+        """

@@ -1,0 +1,63 @@
+# The pages: executed notebooks. Kernels talk about their transport and their shutdown; what a cell raises comes from papermill and passes.
+QUIET = "2> >(sed '/^.IPKernelApp./d' >&2)"
+PAPERMILL = 'echo "page {output}"; bash workflow/papermill.sh --no-progress-bar --log-level WARNING {QUIET}'
+
+# The page of an example is its run's notebook under a title of its own.
+rule example:
+    input: f'{RUNS}/{{run_id}}/run.ipynb'
+    output: f'{BOOK}/examples/{{run_id}}.ipynb'
+    params: title=lambda w: f'Run: {EXAMPLE_RUNS[w.run_id].loss}, seed {EXAMPLE_RUNS[w.run_id].seed}'
+    wildcard_constraints: run_id='|'.join(map(re.escape, EXAMPLE_RUNS))
+    shell: "sed 's/# A training run/# {params.title}/' {input:q} > {output:q}"
+
+EXAMPLE_PAGES = [f'{BOOK}/examples/{run_id}.ipynb' for run_id in EXAMPLE_RUNS]
+
+# A library page depends on the modules with lower numbers, which are all it may import.
+LIBRARY = {notebook.stem: notebook.parent.name for notebook in sorted(Path('nbs').glob('*/[0-9][0-9]_*.ipynb'), key=lambda path: path.name)}   # name → part
+
+def modules_below(w):
+    paths = [Path('dcgan_nb', part, f'{name[3:]}.py') for name, part in LIBRARY.items() if name < w.name]
+    return [str(path) for path in paths if path.exists()]      # a notebook that exports nothing has no module
+
+rule library_page:
+    input: 'nbs/{part}/{name}.ipynb', modules_below
+    output: f'{BOOK}/{{part}}/{{name}}.ipynb'
+    wildcard_constraints: part=r'\w+', name=r'\d\d_\w+'
+    shell: PAPERMILL + ' {input[0]} {output}'
+
+# The chapters read what is there when they are made: published records and one's own, and of runs without a record why they failed.
+RECORDS = [str(path) for folder in (RUNS, 'reports/records') for path in sorted(Path(folder).glob('*/record.json')) if path.parent.name not in EXAMPLE_RUNS]
+FAILURES = [str(path) for path in sorted(Path(RUNS).glob('*/outcome.txt')) if not path.with_name('record.json').exists()]
+OWN_RULES = 'losses', 'calibration', 'speed'
+CHAPTERS = [path.stem for path in sorted(Path('nbs/chapters').glob('*.ipynb')) if path.stem not in OWN_RULES]
+
+rule chapter:
+    input: 'nbs/chapters/{name}.ipynb', MODULES, EXAMPLE_PAGES, RECORDS, FAILURES, lambda w: ['reports/faults.json'] if w.name == 'faults' else []
+    output: f'{BOOK}/{{name}}.ipynb'
+    wildcard_constraints: name='|'.join(CHAPTERS)
+    shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{RUNS}" -p files_dir "{BOOK}/files"'
+
+rule losses:
+    input: 'nbs/chapters/losses.ipynb', MODULES, EXAMPLE_PAGES
+    output: f'{BOOK}/losses.ipynb'
+    params: run_ids=' '.join(EXAMPLE_RUNS)
+    shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{RUNS}" -p run_ids "{params.run_ids}"'
+
+rule calibration:
+    input: 'nbs/chapters/calibration.ipynb', MODULES, EXAMPLE_PAGES
+    output: f'{BOOK}/calibration.ipynb'
+    params: dataset=EXAMPLE.dataset, generator=f'{RUNS}/{EXAMPLE.run_id}/generator.safetensors'
+    threads: workflow.cores
+    shell: PAPERMILL + ' {input[0]} {output} -p dataset {params.dataset} -p generator "{params.generator}"'
+
+# Nobody measures speed while a book is built: the page shows the results that are there.
+rule speed:
+    input: 'nbs/chapters/speed.ipynb', MODULES, sorted(str(path) for path in Path('reports/benchmarks').glob('*.json'))
+    output: f'{BOOK}/speed.ipynb'
+    shell: PAPERMILL + ' {input[0]} {output}'
+
+rule front_page:
+    input: 'nbs/index.ipynb', MODULES, EXAMPLE_PAGES
+    output: f'{BOOK}/index.ipynb'
+    params: run_ids=' '.join(EXAMPLE_RUNS)
+    shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{RUNS}" -p run_ids "{params.run_ids}"'

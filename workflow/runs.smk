@@ -1,0 +1,47 @@
+# The runs: nbs/train.ipynb, executed once for each. A run is done when the executed notebook is in its folder; one that fails leaves its reason
+# in outcome.txt, and the next call tries it again. The record is no output of the rule: Snakemake would delete it before it runs the rule again.
+EXAMPLE_RUNS = {run.run_id: run for run in (RunConfig.resolve(profile=config.get('profile', 'auto'), loss=loss) for loss in EXAMPLES)}
+EXAMPLE = next(iter(EXAMPLE_RUNS.values()))
+
+# The study: a run for each arm and seed of the chosen claims, each once. What needs another device is left out; `make plan` names it.
+# A run whose time or memory is the question has the GPU for itself.
+STUDY_RUNS, TIMED = {}, set()
+if 'study' in config:      # not for a mere report: these imports are half of its time if there is nothing to do
+    from dcgan_nb.study.claims import chosen_claims
+    from dcgan_nb.study.plan import plan
+    which, mnist = str(config['study']), config.get('mnist')
+    planned = plan(EXAMPLE.profile, '' if which == 'ALL' else which, config.get('seeds'), mnist_dir=mnist)
+    STUDY_RUNS = {run_id: run for run_id, run in planned.items() if run.device in (EXAMPLE.device, 'cpu')}
+    TIMED = {run_id for claim in chosen_claims() if claim.timed for run_id in plan(EXAMPLE.profile, claim.id, mnist_dir=mnist)}
+
+ALL_RUNS = EXAMPLE_RUNS | STUDY_RUNS
+
+def parameters(w):
+    "What papermill is given for a run."
+    run = ALL_RUNS[w.run_id]
+    return papermill_parameters(overrides(run.record()) | (dict(data_dir=run.data_dir) if run.data_dir else {}))
+
+def group(w):
+    "The runs among which a run is counted."
+    return list(STUDY_RUNS if w.run_id in STUDY_RUNS else EXAMPLE_RUNS)
+
+rule study:
+    input: [f'{RUNS}/{run_id}/run.ipynb' for run_id in STUDY_RUNS]
+
+# An example has all cores, shows its epochs, and is shown anew from its record when the library changes. A run of the study has one core, and stays as it is.
+# Number and total are resources, because a run is made again if its params change.
+rule run:
+    input: lambda w: ['nbs/train.ipynb', *MODULES] if w.run_id in EXAMPLE_RUNS else ancient('nbs/train.ipynb')
+    output: f'{RUNS}/{{run_id}}/run.ipynb'
+    params: given=parameters, show=lambda w: 'cat' if w.run_id in EXAMPLE_RUNS else 'tail -1'
+    wildcard_constraints: run_id='|'.join(map(re.escape, ALL_RUNS))
+    threads: lambda w: workflow.cores if w.run_id in EXAMPLE_RUNS else 1
+    priority: 1
+    resources:
+        gpu=lambda w: 0 if ALL_RUNS[w.run_id].device == 'cpu' else 4 if w.run_id in TIMED else 1,
+        number=lambda w: group(w).index(w.run_id) + 1,
+        total=lambda w: len(group(w))
+    shell: """
+        OMP_NUM_THREADS={threads} bash workflow/run.sh "{RUNS}/{wildcards.run_id}" "run {resources.number}/{resources.total}  {wildcards.run_id}" \
+            {params.given} -p device {EXAMPLE.device} -p runs_dir "{RUNS}" | {params.show}
+        """
