@@ -19,7 +19,8 @@ from dcgan_nb.gan.networks import build_networks, generator_bytes, load_generato
 from dcgan_nb.gan.state import init
 from dcgan_nb.gan.train import train
 from dcgan_nb.runs.checkpoint import lock_run
-from dcgan_nb.runs.config import PLACES, RunConfig
+from dcgan_nb.runs.config import RunConfig
+from dcgan_nb.runs.parameters import PLACES
 from dcgan_nb.runs.records import read_record
 from dcgan_nb.scores.features import load_extractor
 from dcgan_nb.scores.metrics import METRICS

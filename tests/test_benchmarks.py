@@ -16,10 +16,12 @@ from conftest import ROOT
 
 import benchmarks.__main__ as all_of_them
 from benchmarks import BENCHMARKS, levers, measure, reference
-from dcgan_nb import train
-from dcgan_nb.config import RunConfig
-from dcgan_nb.data import normalise
-from dcgan_nb.registry import InputError
+from dcgan_nb.foundations.batches import normalize
+from dcgan_nb.foundations.core import InputError, random_stream
+from dcgan_nb.gan import train
+from dcgan_nb.gan.fast import KeepMaps, ToMaps, ToScore
+from dcgan_nb.gan.state import init
+from dcgan_nb.runs.config import RunConfig
 
 
 @pytest.fixture(autouse=True)
@@ -39,12 +41,12 @@ def small(rng):
 def same_work(step, rng):
     "From the same weights, images and noise: has the step the loss of our `d_step`, and does it move D's weights to the same place?"
     config = small(rng)
-    game, players = train.new_game(config), reference.new_players(config)
-    x = measure.sample_images(1000, 'cpu')
-    x_real = normalise(x[torch.randperm(len(x), generator=rng)[:config.batch_size]])
-    z = torch.randn(config.batch_size, config.latent_dim, generator=train.random_stream(config.seed, 'noise'))
-    ours, theirs = train.d_step(game, x_real), step(players, x_real, z)
-    apart = torch.cat([(a - b).detach().flatten().abs() for a, b in zip(game.D.parameters(), players.D.parameters())])
+    gan, players = init(config), reference.new_players(config)
+    x, _ = measure.sample_set(1000, 'cpu')
+    x_real = normalize(x[torch.randperm(len(x), generator=rng)[:config.batch_size]])
+    z = torch.randn(config.batch_size, config.latent_dim, generator=random_stream(config.seed, 'noise'))
+    ours, theirs = train.d_step(gan, x_real), step(players, x_real, z)
+    apart = torch.cat([(a - b).detach().flatten().abs() for a, b in zip(gan.D.parameters(), players.D.parameters())])
     # Adam's first step has the length of the learning rate whatever the gradient's: a weight whose gradient is all but 0 may go either way
     return abs(ours['d_loss'].item() - theirs['d_loss']) < 1e-5, apart.mean().item() < 0.01 * config.d_lr
 
@@ -70,7 +72,7 @@ def test_the_comparison_notices_other_work(rng):
     assert same_work(lambda *args: wrong_step(*args, one_pass=True), rng) == (False, False)
 
 
-def test_levers_change_the_speed_and_not_the_game(rng):
+def test_levers_change_the_speed_and_not_the_training(rng):
     config, images = small(rng), measure.sample_data(64)
     ours = levers.variant(None, config, images)()
     for name, lever in (levers.LEVERS | levers.ON['cpu']).items():
@@ -79,17 +81,18 @@ def test_levers_change_the_speed_and_not_the_game(rng):
         same = all(abs(ours[k] - entry[k]) < 1e-3 for k in ('d_loss', 'g_loss', 'd_real', 'd_fake'))
         assert same == (name != 'real and generated in one pass of D'), name
         assert (entry['d_grad'] == 0) == (name == 'no gradient norms')
-    assert train.train_epoch is levers.train.train_epoch and train.d_step.__module__ == 'dcgan_nb.train', 'the library is as before'
+    assert train.train_epoch is levers.train.train_epoch and train.d_step.__module__ == 'dcgan_nb.gan.train', 'the library is as before'
 
 
 def test_the_networks_of_the_recipe_are_the_same_functions_of_usual_layers(rng):
     config = small(rng)
-    (G, D), usual = train.new_networks(config), reference.new_players(config)
+    gan, usual = measure.fast_gan(config), reference.new_players(config)
+    G, D = gan.G, gan.D
     z = torch.randn(16, config.latent_dim, generator=rng)
     kinds = [type(m) for net in (usual.G, usual.D) for m in net.modules()]
     assert kinds.count(torch.nn.ConvTranspose2d) == 3 and kinds.count(torch.nn.Linear) == 1
-    layers = ('ToImage', 'ToScore')
-    assert not [k for k in kinds if k.__name__ in layers] and [type(m) for m in (*G, *D) if type(m).__name__ in layers]
+    layers = (ToMaps, KeepMaps, ToScore)
+    assert not [k for k in kinds if k in layers] and [type(m) for m in (*G, *D) if type(m) in layers] == [*layers]
     assert all(p.is_contiguous() for net in (usual.G, usual.D) for p in net.parameters()), 'maps lie as PyTorch puts them'
     x = G(z)
     torch.testing.assert_close(usual.G(z), x, rtol=0, atol=1e-5)
@@ -101,7 +104,7 @@ def test_pictures_are_the_images_that_ours_sees(rng):
     i = torch.randint(1000, (), generator=rng).item()
     x, y = reference.Pictures(data)[i]
     assert y == data.y_train[i]
-    torch.testing.assert_close(x[None], normalise(data.x_train[i:i + 1]))
+    torch.testing.assert_close(x[None], normalize(data.x_train[i:i + 1]))
 
 
 def test_operations_of_a_step_are_those_counted_by_hand():

@@ -7,7 +7,7 @@ import torch
 from conftest import ROOT, outputs, timeless
 
 from dcgan_nb.gan.networks import load_generator
-from dcgan_nb.runs.config import PROFILES
+from dcgan_nb.runs.parameters import PROFILES
 from dcgan_nb.runs.records import read_record
 
 SMOKE = ('-p', 'profile', 'smoke', '-p', 'device', 'cpu')

@@ -21,7 +21,8 @@ from dcgan_nb.gan.networks import ARCHITECTURES, Architecture, Network, build_ne
 from dcgan_nb.gan.penalties import PENALTIES
 from dcgan_nb.gan.state import N_FIXED, init
 from dcgan_nb.gan.train import d_step, g_step, train, train_epoch
-from dcgan_nb.runs.config import PROFILES, RunConfig
+from dcgan_nb.runs.config import RunConfig
+from dcgan_nb.runs.parameters import PROFILES
 from dcgan_nb.scores.diagnostics import flags
 from dcgan_nb.scores.features import CLASSIFIERS, extract, load_classifier
 from dcgan_nb.scores.metrics import evaluate, fid, kid, precision_recall

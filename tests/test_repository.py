@@ -15,7 +15,8 @@ import pytest
 from conftest import LIBRARY, MODULES, ROOT, module_name
 from PIL import Image
 
-from dcgan_nb.runs.config import RunConfig, parameters_cell
+from dcgan_nb.runs.config import RunConfig
+from dcgan_nb.runs.parameters import parameters_cell
 from dcgan_nb.runs.records import read_record
 
 NOTEBOOKS = [p for p in sorted(ROOT.glob('nbs/**/*.ipynb')) if '.ipynb_checkpoints' not in p.parts]

@@ -58,8 +58,8 @@ def scores_of(
 class Run:
     "A run under way; a finished one has its `record` and does nothing again."
     def __init__(self, config:RunConfig,                # resolved
-                 report:Callable[[str], None]=print):   # told what happens, a line at a time
-        self.config, self.report, self.record, self.timings = config, report, None, {}
+                 report:Callable[[str], None]|None=print):   # told what happens, a line at a time; None: silence
+        self.config, self.report, self.record, self.timings = config, report or (lambda line: None), None, {}
 
     def open(self) -> dict|None:
         "Keep other processes out of this run; its record, if it is finished."
@@ -125,7 +125,7 @@ def score_lines(
 
 def run(
     config:RunConfig,                       # resolved
-    report:Callable[[str], None]=print,     # told what happens, a line at a time
+    report:Callable[[str], None]|None=print,     # told what happens, a line at a time; None: silence
 ) -> dict:                                  # the record
     "Do a whole run, or look up the record of a finished one."
     whole = Run(config, report)

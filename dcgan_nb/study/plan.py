@@ -16,7 +16,8 @@ import torch
 from ..foundations.core import project_root, write_file
 from ..foundations.datasets import DATASETS
 from ..gan.networks import build_discriminator, build_generator
-from ..runs.config import EXAMPLES, RunConfig, overrides
+from ..runs.config import RunConfig, overrides, papermill_parameters
+from ..runs.parameters import EXAMPLES
 from ..runs.records import read_records
 from .claims import arm_config, asked_claims, chosen_claims, config_key, n_seeds
 
@@ -111,7 +112,7 @@ def print_plan(
 
 # %% ../../nbs/study/44_plan.ipynb #f84e74a8
 def _line(config:RunConfig, alone:bool) -> str:
-    given = ' '.join(f'-p {k} {v}' for k, v in overrides(config.record()).items())
+    given = papermill_parameters(overrides(config.record()))
     return f"{'alone' if alone else 'shared'} {config.run_id} {given} -p device {config.device}"
 
 def runs_to_do(
