@@ -26,7 +26,7 @@ from dcgan_nb.scores.features import load_extractor
 from dcgan_nb.scores.metrics import METRICS
 from dcgan_nb.study.figures import plot_history, score_table
 from dcgan_nb.study.judge import explain, judge
-from dcgan_nb.study.pages import leaderboard
+from dcgan_nb.study.tables import leaderboard
 
 matplotlib.use('Agg')
 load_projects()

@@ -9,7 +9,7 @@ __all__ = ['ARGUMENTS', 'RunConfig', 'identity', 'pick_device', 'overrides', 'pa
 import hashlib
 import json
 from ast import literal_eval
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
 
@@ -22,7 +22,7 @@ from .parameters import DEFAULTS, DEVICES, PARAMETERS, PLACES, PROFILES, RECIPES
 from ..scores.features import check_extractor
 from ..scores.metrics import METRICS, STANDARD_METRICS, check_metrics
 
-# %% ../../nbs/runs/31_config.ipynb #4c77b703
+# %% ../../nbs/runs/31_config.ipynb #e209a207
 @dataclass(frozen=True)
 class RunConfig(Parameters):
     "What defines a run. Make one with `RunConfig.resolve`; all values of a resolved one are plain and final."
@@ -68,7 +68,7 @@ def identity(
     metrics = tuple(m for m in metrics if not METRICS[m].retired)
     return departing if metrics == STANDARD_METRICS else departing | dict(metrics=metrics)
 
-# %% ../../nbs/runs/31_config.ipynb #7350c415
+# %% ../../nbs/runs/31_config.ipynb #42afc6d8
 ARGUMENTS = dict(g_width='width', g_slope='negative_slope', d_width='width', d_slope='negative_slope', d_dropout='dropout')
 
 def _own(arch:str, player:str) -> dict:
@@ -177,7 +177,7 @@ def _without_contradictions(c:RunConfig) -> RunConfig:
     if not ds.classes: raise InputError(f"conditional=True: the images of {c.dataset} have no classes.")
     return c
 
-# %% ../../nbs/runs/31_config.ipynb #11e2f9ab
+# %% ../../nbs/runs/31_config.ipynb #0ed38951
 def _refuse_wrong_settings(c:RunConfig) -> None:
     for name in 'beta1', 'beta2':
         if c.optimizer != 'adam' and getattr(c, name) is not None:

@@ -13,6 +13,7 @@ import json
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -110,7 +111,8 @@ def load_classifier(
         raise InputError(f"assets/{family}_clf.safetensors has SHA-256 {sha[:12]}…, "
                          f"expected {expected[:12]}…: the installation is damaged, install again.")
     weights = load(content)
-    net = Classifier(weights['body.0.weight'].shape[1], len(weights['head.bias']))
+    with torch.random.fork_rng(devices=[]):       # its first weights are drawn, and then replaced
+        net = Classifier(weights['body.0.weight'].shape[1], len(weights['head.bias']))
     net.load_state_dict(weights)
     return net.eval().requires_grad_(False)
 
@@ -259,9 +261,15 @@ class Extractor:
     needs_family: bool = False    # does it know only the families in `CLASSIFIERS`?
     channels: Callable = lambda family: (1, 3)    # family of images → numbers of channels it takes
 
+@cache
+def _classifier_channels(family:str) -> tuple[int]:
+    "As the shape of its first weights says, without loading them."
+    with safe_open(ASSETS/f'{family}_clf.safetensors', framework='pt') as f:
+        return (f.get_slice('body.0.weight').get_shape()[1],)
+
 EXTRACTORS = Registry('feature_extractor',
     clf = Extractor(lambda family, weights: load_classifier(family), needs_family=True,
-                    channels=lambda family: (load_classifier(family).body[0].in_channels,)),
+                    channels=_classifier_channels),
     inception = Extractor(lambda family, weights: InceptionV3(weights)),
     imagenet = Extractor(lambda family, weights: ImageNet(weights)),
 )

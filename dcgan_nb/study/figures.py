@@ -196,7 +196,7 @@ def plot_effects(
     ax.axvspan(-1, 1, color='0.92', zorder=0)
     ax.axvline(0, color='0.5', lw=1)
     ax.set(yticks=range(len(table)), yticklabels=table.claim, ylim=(len(table) - 0.5, -0.5), xlim=(-reach*1.03, reach*1.03),
-           xlabel='← favours the first arm    effect / smallest interesting one    speaks against it →')
+           xlabel='← favors the first arm    effect / smallest interesting one    speaks against it →')
     ax.tick_params(axis='y', labelsize=8)
     ax.grid(axis='y', visible=False)
     sns.despine(ax=ax, left=True)

@@ -113,8 +113,6 @@ class Rule:
         if v.effect is None: return f'Not every arm has a run that got so far within its budget ({_basis(v)}). {_failures(v)}'
         return f'{self.state(v)} {_basis(v)}. {_failures(v)}'
 
-RULES = Registry('rule')
-
 # %% ../../nbs/study/42_judge.ipynb #8bb08c7b
 def _scaled(claim:Claim, values:dict) -> dict:
     "Values on the scale on which differences are taken, lower being better."
@@ -159,7 +157,7 @@ class Same(Comparison):
     def contradicts(self, claim, e): return e.high < -scaled_delta(claim) or e.low > scaled_delta(claim)
     def leans(self, claim, e): return abs(e.effect) < scaled_delta(claim)
 
-RULES |= dict(better=Better(), not_better=NotBetter(), same=Same())
+RULES = Registry('rule', better=Better(), not_better=NotBetter(), same=Same())
 
 # %% ../../nbs/study/42_judge.ipynb #07c4f570
 class Best(Rule):
@@ -205,7 +203,9 @@ class Within(Rule):
     def state(self, v):
         low, high = format_number(v.claim.low), format_number(v.claim.high)
         return f'{self.interval_text(v)}; the claim is a value from {low} to {high}.'
+RULES['within'] = Within()
 
+# %% ../../nbs/study/42_judge.ipynb #677fba5a
 class Feature(Rule):
     title, measures = 'it is there', False
     def estimate(self, claim, values): return {}
@@ -219,7 +219,7 @@ class Feature(Rule):
         if not v.claim.arms: return 'A feature, not a hypothesis: its tests are run by `make test`.'
         return f'{v.n_runs - v.n_failed} of {v.n_runs} runs finished, profile `{v.profile}`.'
 
-RULES |= dict(within=Within(), feature=Feature())
+RULES['feature'] = Feature()
 
 # %% ../../nbs/study/42_judge.ipynb #df7792a1
 def effect_text(

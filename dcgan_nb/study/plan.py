@@ -112,8 +112,8 @@ def print_plan(
 
 # %% ../../nbs/study/44_plan.ipynb #f84e74a8
 def _line(config:RunConfig, alone:bool) -> str:
-    given = papermill_parameters(overrides(config.record()))
-    return f"{'alone' if alone else 'shared'} {config.run_id} {given} -p device {config.device}"
+    given = papermill_parameters(overrides(config.record()) | dict(device=config.device))
+    return f"{'alone' if alone else 'shared'} {config.run_id} {given}"
 
 def runs_to_do(
     profile:str,
