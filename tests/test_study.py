@@ -66,7 +66,7 @@ def test_a_run_that_fails_is_reported_tried_again_and_does_not_stop_the_others(s
     (tmp_path/'empty').mkdir()
     config = f'reports={tmp_path}', 'profile=cpu', 'study=D0', 'seeds=1', f'mnist={tmp_path}/empty'
     made = study(tmp_path, *config)
-    assert made.returncode == 0, made.stderr
+    assert made.returncode != 0
     outcome, = tmp_path.glob('runs/*/outcome.txt')
     assert outcome.read_text().startswith('failed: InputError') and 'lacks t10k-images' in outcome.read_text()
     assert outcome.read_text().strip()[:60] in made.stdout

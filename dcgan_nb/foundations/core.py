@@ -9,7 +9,7 @@ __all__ = ['InputError', 'first_line', 'nearest', 'load_projects', 'Registry', '
 # %% ../../nbs/foundations/00_core.ipynb #0d50538a
 import hashlib
 import os
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,8 +34,11 @@ def nearest(
     known,   # iterable of the names that exist
 ) -> str:    # ` Did you mean 'hinge'?`, or an empty string if nothing is near
     "A suggestion, ready to be appended to an error message."
-    close = get_close_matches(str(name).lower(), {k.lower(): k for k in known}, n=1, cutoff=0.5)
-    return f" Did you mean {next(k for k in known if k.lower() == close[0])!r}?" if close else ""
+    wanted, by_lower = str(name).lower(), {k.lower(): k for k in known}
+    close = get_close_matches(wanted, by_lower, n=3, cutoff=0.5)
+    if not close: return ""
+    best = min(close, key=lambda k: (-SequenceMatcher(None, k, wanted).ratio(), len(k)))    # of equals the shortest
+    return f" Did you mean {by_lower[best]!r}?"
 
 # %% ../../nbs/foundations/00_core.ipynb #4e019b1f
 def load_projects(

@@ -155,6 +155,7 @@ def check_size(
         raise InputError(f"image_size={size} is not a multiple of {step} from {make.smallest} on, as arch={arch!r} needs. "
                          f"Nearest: {max(round(size / step) * step, make.smallest)}.")
 
+# %% ../../nbs/gan/11_networks.ipynb #1acc21fd
 def _build(arch:str, player:str, given:dict) -> Network:
     function, own = getattr(ARCHITECTURES[arch], player), _own(getattr(ARCHITECTURES[arch], player))
     known = signature(function).parameters
@@ -213,7 +214,9 @@ def build_networks(
     d_init:str='normal',
 ) -> tuple[Network, Network]:  # G and D on the CPU
     "A generator and a discriminator with initial weights that depend on the seed alone."
-    G, D, rng = build_generator(**g_spec), build_discriminator(**d_spec), torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)       # layers that `init_weights` does not know keep PyTorch's own first weights
+        G, D, rng = build_generator(**g_spec), build_discriminator(**d_spec), torch.Generator().manual_seed(seed)
     init_weights(G, rng, g_init)
     init_weights(D, rng, d_init)
     return G, D

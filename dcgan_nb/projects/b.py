@@ -86,6 +86,7 @@ def project_b_score(
     eps:float=1e-16,         # what zeros become
 ) -> tuple[float, float]:    # mean and standard deviation over the splits
     "Known wrong: exp of the mean KL(mean ‖ image) of normalized *features*, split in the order they come in."
+    if pool.ndim != 2: raise InputError(f"features must be (n, d), not {tuple(pool.shape)}.")
     if len(pool) < n_splits: raise InputError(f"features: {len(pool)} pictures are too few, at least {n_splits} are needed.")
     if not pool.isfinite().all(): raise InputError("features contain NaN or infinite values: has the generator diverged?")
     if (pool < 0).any(): raise InputError("features: project B's estimator needs features ≥ 0; are these logits?")

@@ -75,6 +75,14 @@ def _own(arch:str, player:str) -> dict:
     "Keyword arguments of an architecture's `g` or `d`, with their defaults."
     return getattr(ARCHITECTURES[arch], f'{player}_defaults')
 
+def _option(text:str, default):
+    "A value of the type of the default."
+    if isinstance(default, str): return text
+    value = literal_eval(text)
+    if type(default) is float and type(value) is int: value = float(value)
+    if type(value) is not type(default) or value - value != 0: raise ValueError
+    return value
+
 def _options(name:str, text:str, own:dict) -> dict:
     "'n_extra=1 norm=batch' as a dictionary, names and types checked."
     known = {k: v for k, v in own.items() if k not in ARGUMENTS.values()}
@@ -84,7 +92,7 @@ def _options(name:str, text:str, own:dict) -> dict:
         if k not in known:
             raise InputError(f"{name}={text!r}: {k!r} is no other argument of this architecture.{nearest(k, known)} "
                              f"Known: {', '.join(known) or 'none'}.")
-        try: found[k] = type(known[k])(literal_eval(value)) if not isinstance(known[k], str) else value
+        try: found[k] = _option(value, known[k])
         except (ValueError, SyntaxError, TypeError):
             raise InputError(f"{name}={text!r}: {k} must be like {known[k]!r}: write {k}={known[k]}.") from None
     return found

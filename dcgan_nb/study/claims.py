@@ -163,7 +163,7 @@ def n_seeds(claim:Claim, profile:str) -> int:
 def _names(which:str) -> list[str]: return which.replace(',', ' ').split()
 
 def chosen_claims(
-    which:str='',     # ids or beginnings of ids, separated by spaces or commas: 'A4', 'D2', 'A'; empty: all
+    which:str='',     # ids or beginnings of ids, separated by spaces or commas: 'X1 X2', or 'X' for a whole project; empty: all
 ) -> list[Claim]:
     "The claims that are meant, those of all projects included."
     load_projects()

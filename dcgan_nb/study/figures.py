@@ -225,6 +225,7 @@ def _run_row(r:dict) -> dict:
     return {'images seen': f'{images_seen(r):,}', 'training (s)': '—' if seconds is None else f'{seconds:.0f}',
             **({'status': r['status']} if r['status'] != 'finished' else {})}
 
+# %% ../../nbs/study/43_figures.ipynb #7bfa453f
 def score_table(
     runs:dict[str, dict],      # label → record
 ) -> pd.DataFrame:             # text, ready to be shown; a score that a run does not have is a dash

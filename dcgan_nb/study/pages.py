@@ -104,6 +104,7 @@ def seeds_table(
     unit = f', {m.unit}' if m.unit else ''
     return pd.DataFrame(rows).T.rename_axis(f'{m.title}{unit} {arrow(m)}', axis=1)
 
+# %% ../../nbs/study/45_pages.ipynb #612f3c4f
 def reference_of(
     claim:Claim,
     arms:dict,       # of `arm_records`
@@ -161,6 +162,7 @@ def _figure(fig, caption:str):
     plt.close(fig)
     yield Text(f'*{caption}*')
 
+# %% ../../nbs/study/45_pages.ipynb #ed51b9cf
 def _arms_and_seeds(claim:Claim, v:Verdict, arms:dict):
     "What was run, seed by seed: text, table, figures, one after the other."
     first = {arm: by_seed[min(by_seed)] for arm, by_seed in arms.items() if by_seed}
@@ -219,6 +221,7 @@ def verdict_table(
     return Html('<table class="verdicts"><thead><tr>' + ''.join(f'<th>{h}</th>' for h in head) + '</tr></thead><tbody>'
                 + ''.join(rows) + '</tbody></table>')
 
+# %% ../../nbs/study/45_pages.ipynb #0b387a41
 def effects_frame(
     verdicts:dict[str, Verdict],
 ) -> pd.DataFrame:     # claim, effect, low, high (in units of the smallest interesting effect), verdict
@@ -248,6 +251,7 @@ def notebook(
     made = dict(cells=[cell(i, *given) for i, given in enumerate(cells)], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
     return json.dumps(made, indent=1, ensure_ascii=False) + '\n'
 
+# %% ../../nbs/study/45_pages.ipynb #4128379c
 def project_chapter(
     letter:str,          # the project's, 'F'
     title:str,           # after it: 'a study of …'
