@@ -1,7 +1,4 @@
-# The book: HTML from the executed pages. The runs of the examples are named because Snakemake does not miss what only stands between.
-rule book:
-    input: f'{HTML}/index.html', [f'{RUNS}/{run_id}/run.ipynb' for run_id in EXAMPLE_RUNS]
-    default_target: True
+# HTML from the executed pages.
 
 # Pages of examples that are no longer asked for go, or the contents would find them.
 # Sphinx makes changed pages anew and leaves the others, whose navigation shows all titles: if a title, a page's name, the contents or the looks have

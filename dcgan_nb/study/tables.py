@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['leaderboard', 'grid_search_result', 'loss_history', 'download', 'fault_table']
 
-# %% ../../nbs/study/46_tables.ipynb #941f27e0
+# %% ../../nbs/study/46_tables.ipynb #d2a351d8
 import json
 import math
 
@@ -44,6 +44,7 @@ def _board_row(name:str, runs:list[dict], scored:list[dict]) -> dict:
                   'training (s)': f'{np.median(seconds):.0f}' if seconds else '',
                   'parameters of G': f"{scored[0]['networks']['g_parameters']:,}"}
 
+# %% ../../nbs/study/46_tables.ipynb #f39ec158
 def leaderboard(
     records:list[dict],
 ) -> dict[str, pd.DataFrame]:    # protocol ('Fashion-MNIST, fid_clf_10k') → a row for each configuration, best first
@@ -83,6 +84,7 @@ def grid_search_result(
                       for seed, r in by_seed.items()]
     return sorted(found, key=lambda f: next((v for k, v in f['scores'].items() if k.startswith('fid_')), math.inf))
 
+# %% ../../nbs/study/46_tables.ipynb #bba86457
 def loss_history(
     claim_id:str,
     records:list[dict],
