@@ -21,7 +21,7 @@ from dcgan_nb.runs.records import read_record
 
 NOTEBOOKS = [p for p in sorted(ROOT.glob('nbs/**/*.ipynb')) if '.ipynb_checkpoints' not in p.parts]
 CHAPTERS = [p for p in NOTEBOOKS if p.parent.name == 'chapters']
-TOUR = ROOT/'nbs/gan/10_tour.ipynb'                     # the one library notebook that exports nothing
+TOUR = ROOT/'nbs/foundations/00_tour.ipynb'                     # the one library notebook that exports nothing
 PROJECTS = [p for p in MODULES if p.parent.name == 'projects']
 THE_REST = [p for p in MODULES if p not in PROJECTS]
 
