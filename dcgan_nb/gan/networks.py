@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from inspect import signature
 from pathlib import Path
 
@@ -118,6 +119,7 @@ def keras_transposed(n_in:int, n_out:int, kernel:int, stride:int=2, bias:bool=Tr
 # %% ../../nbs/gan/11_networks.ipynb #51bdb6a1
 SHARED = 'latent_dim', 'channels', 'size', 'n_classes'    # arguments that come from the data and the run
 
+@cache
 def _own(function:Callable) -> dict:
     return {k: p.default for k, p in signature(function).parameters.items() if k not in SHARED}
 

@@ -9,7 +9,7 @@ __all__ = ['ARGUMENTS', 'RunConfig', 'identity', 'pick_device', 'overrides', 'pa
 import hashlib
 import json
 from ast import literal_eval
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
@@ -25,7 +25,7 @@ from ..scores.metrics import METRICS, STANDARD_METRICS, check_metrics
 # %% ../../nbs/runs/31_config.ipynb #e209a207
 @dataclass(frozen=True)
 class RunConfig(Parameters):
-    "What defines a run. Make one with `RunConfig.resolve`; all values of a resolved one are plain and final."
+    "What defines a run. Make one with `RunConfig.resolve`; its values are plain and final."
     @classmethod
     def resolve(cls, **given) -> 'RunConfig':
         "The configuration that the given values define, complete and checked; raises `InputError`."
@@ -41,20 +41,16 @@ class RunConfig(Parameters):
 
     def record(self) -> dict:
         "What the run's record holds: all but the places on this machine."
-        return {k: v for k, v in asdict(self).items() if k not in PLACES}
+        return {k: v for k, v in vars(self).items() if k not in PLACES}
     @property
     def run_id(self) -> str:
         "Names the run: the same for everything that defines the same training, whatever the profile."
         text = json.dumps(identity(self.record()) | dict(device=self.device), sort_keys=True, separators=(',', ':'))
         return f"{self.dataset}-{self.arch}-{self.loss}-s{self.seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    @property
-    def run_dir(self) -> Path: return project_root()/self.runs_dir/self.run_id
-    @property
-    def n_classes(self) -> int: return len(DATASETS[self.dataset].classes) if self.conditional else 0
-    @property
-    def g_spec(self) -> dict: return _spec(self, 'g') | dict(latent_dim=self.latent_dim)
-    @property
-    def d_spec(self) -> dict: return _spec(self, 'd')
+    run_dir = property(lambda self: project_root()/self.runs_dir/self.run_id)
+    n_classes = property(lambda self: len(DATASETS[self.dataset].classes) if self.conditional else 0)
+    g_spec = property(lambda self: _spec(self, 'g') | dict(latent_dim=self.latent_dim))     # what its networks are built from
+    d_spec = property(lambda self: _spec(self, 'd'))
 
 # %% ../../nbs/runs/31_config.ipynb #c074ce48
 def identity(
@@ -97,6 +93,7 @@ def _options(name:str, text:str, own:dict) -> dict:
             raise InputError(f"{name}={text!r}: {k} must be like {known[k]!r}: write {k}={known[k]}.") from None
     return found
 
+# %% ../../nbs/runs/31_config.ipynb #a789e4ce
 def _spec(config:RunConfig, player:str) -> dict:
     "What a network is built from."
     c, own = config, _own(config.arch, player)
@@ -146,6 +143,7 @@ def _with_defaults(values:dict, given:dict) -> dict:
     values = values | {k: v for k, v in late.items() if values[k] is None} | dict(dataset=dataset)
     return values if 'n_eval' in given else values | dict(n_eval=min(values['n_eval'], ds.n_test))
 
+# %% ../../nbs/runs/31_config.ipynb #a93ec035
 def _all_checked(given:dict) -> dict:
     "The values that are given, each checked by itself; None counts as not given."
     for name in given:

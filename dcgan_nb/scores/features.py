@@ -69,27 +69,23 @@ def train_classifier(
     device, rng = data.x_train.device, torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = Classifier(data.info.channels, len(data.info.classes))
-        net = net.to(device, memory_format=torch.channels_last)
+        net = Classifier(data.info.channels, len(data.info.classes)).to(device, memory_format=torch.channels_last)
     n_steps = len(data.x_train) // batch_size
     opt = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr, total_steps=n_epochs * n_steps)
+    def learn(chosen):
+        x = _augment(normalize(data.x_train[chosen]), data.info.mirror, rng).contiguous(memory_format=torch.channels_last)
+        loss = F.cross_entropy(net(x)[1], data.y_train[chosen])
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        schedule.step()
+        return loss.detach()
     for epoch in range(n_epochs):
         net.train()
-        total = torch.zeros((), device=device)
-        order = torch.randperm(len(data.x_train), generator=rng)
-        for i in range(n_steps):
-            chosen = order[i*batch_size:(i + 1)*batch_size].to(device)
-            x = _augment(normalize(data.x_train[chosen]), data.info.mirror, rng)
-            loss = F.cross_entropy(net(x.contiguous(memory_format=torch.channels_last))[1],
-                                   data.y_train[chosen])
-            opt.zero_grad()
-            loss.backward()
-            opt.step()
-            schedule.step()
-            total += loss.detach()
-        report(f"epoch {epoch + 1:2}/{n_epochs}: training loss {total.item() / n_steps:.4f}, "
-               f"test accuracy {accuracy(net, data):.2%}")
+        order = torch.randperm(len(data.x_train), generator=rng).to(device).split(batch_size)[:n_steps]
+        loss = sum(learn(chosen) for chosen in order).item() / n_steps
+        report(f"epoch {epoch + 1:2}/{n_epochs}: training loss {loss:.4f}, test accuracy {accuracy(net, data):.2%}")
     return net.eval()
 
 # %% ../../nbs/scores/20_features.ipynb #2fdf1cdd

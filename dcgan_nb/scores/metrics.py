@@ -262,6 +262,7 @@ def _reference_file(name:str, real:Sample, reference:Sample) -> Path|None:
         if sample.labels is not None: key.update(sample.labels.numpy().tobytes())
     return cache_dir()/'references'/f'{key.hexdigest()[:32]}.json'
 
+# %% ../../nbs/scores/21_metrics.ipynb #3588d66b
 def _references(names:Iterable, real:Sample, reference:Sample) -> dict:
     "name → value of real images, from the project's cache where it is there."
     files, known = {name: _reference_file(name, real, reference) for name in names}, {}
@@ -282,6 +283,7 @@ def _drawn(x:Tensor, y:Tensor|None, net:nn.Module, n:int) -> Sample:
     chosen = stratified_indices(torch.zeros(len(x)) if y is None else y, n)
     return Sample(x[chosen], net, None if y is None else y[chosen], remember=True)
 
+# %% ../../nbs/scores/21_metrics.ipynb #ac2ffe11
 def evaluate(
     x_fake:Tensor,              # (n, c, h, w) uint8 images, generated
     data:ImageData,             # n of its test images are compared, n of its training images are the reference
