@@ -66,11 +66,10 @@ def train_classifier(
 ) -> Classifier:          # in eval mode, on the data's device
     "Train the classifier whose features judge the generators."
     if data.y_train is None: raise InputError(f"{data.info.title} has no classes for a classifier to learn.")
-    device, rng = data.x_train.device, torch.Generator().manual_seed(seed)
+    device, rng, n_steps = data.x_train.device, torch.Generator().manual_seed(seed), len(data.x_train) // batch_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = Classifier(data.info.channels, len(data.info.classes)).to(device, memory_format=torch.channels_last)
-    n_steps = len(data.x_train) // batch_size
     opt = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr, total_steps=n_epochs * n_steps)
     def learn(chosen):
