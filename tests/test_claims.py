@@ -83,7 +83,8 @@ def test_every_claim_is_there_once_with_its_favorite_arm_first_and_its_grid_comp
 
 @pytest.mark.parametrize('claim', CLAIMS.values(), ids=CLAIMS)
 def test_a_claim_says_what_was_said_where_and_how_it_is_tested(claim):
-    assert len(claim.quote) > 10 and claim.source.startswith(f'project {claim.project}, ') and claim.tested.rstrip('.') + '.' == claim.tested
+    published = claim.project in 'ABCDE'       # a reader's own project says its source in its own way
+    assert len(claim.quote) > 10 and claim.source and (claim.source.startswith(f'project {claim.project}, ') or not published) and claim.tested.rstrip('.') + '.' == claim.tested
     assert claim.rule in RULES and {claim.measure, *claim.also} <= set(MEASURED) and claim.delta > 0 and claim.measure not in claim.also
     assert all(isinstance(arm, str) and arm.strip() == arm != '' for arm in claim.arms)
     assert set(claim.budgets) | set(claim.batch_divisors) | set(claim.seeds) <= set(PROFILES)

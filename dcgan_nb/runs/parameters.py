@@ -136,6 +136,7 @@ def checked(
         if not isinstance(value, str): raise InputError(f"{shown} is not a name. Known: {', '.join(known)}.")
         known[value]                                 # raises for an unknown name
     elif m['kind'] is bool:
+        if isinstance(value, str): value = dict(true=True, false=False).get(value.lower(), value)    # as a shell has it
         if not isinstance(value, bool): raise InputError(f"{shown} is neither True nor False.")
     elif m['kind'] is str:
         if not isinstance(value, str) or not (value or m.get('empty')):
