@@ -85,7 +85,7 @@ def test_nothing_is_done_twice(run, book):
 
 def test_a_changed_page_is_made_alone_and_a_changed_title_reaches_all(run, book):
     if os.environ.get('DCGAN_NB_BOOK'): pytest.skip('a book that is given is not built')
-    page, others = book.parent.parent/'book/speed.ipynb', {'losses', 'verdicts', '11_networks'}
+    page, others = book.parent.parent/'book/speed.ipynb', {'losses', 'verdicts', '10_networks'}
     before = page.read_text()
     def changed(old, new):
         "The pages that are made anew."
@@ -104,7 +104,7 @@ def test_a_changed_page_is_made_alone_and_a_changed_title_reaches_all(run, book)
 
 
 def test_pages_show_outputs_and_figures(book):
-    for page in ('index', 'losses', 'calibration', 'foundations/00_tour', 'foundations/03_batches', 'scores/20_features', 'scores/21_metrics', 'gan/16_train', 'study/43_figures'):
+    for page in ('index', 'losses', 'calibration', 'foundations/00_tour', 'foundations/03_batches', 'scores/20_features', 'scores/21_metrics', 'gan/18_train', 'study/43_figures'):
         text = (book/f'{page}.html').read_text()
         assert '_images/' in text, f'{page} shows no figure'
         assert 'Traceback' not in text, page
