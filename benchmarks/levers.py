@@ -35,11 +35,6 @@ class Lever:
 
 def _d_not_frozen(gan:GAN) -> None: gan.D.requires_grad_ = lambda on: gan.D
 
-def _plain_adam(gan:GAN) -> None:
-    c = gan.config
-    gan.opt_g, gan.opt_d = (torch.optim.Adam(net.parameters(), lr=lr, betas=(c.beta1, c.beta2), capturable=c.device == 'cuda')
-                            for net, lr in ((gan.G, c.g_lr), (gan.D, c.d_lr)))
-
 def _channels_last(gan:GAN) -> None:
     for net in (gan.G, gan.D): net.to(memory_format=torch.channels_last)
 
@@ -56,15 +51,6 @@ def _transposed_first_layer(gan:GAN) -> None:
     gan.G = reference.transposed_first_layer(gan.G)
     accelerate(gan.G)
     gan.opt_g = OPTIMIZERS[c.optimizer](list(gan.G.parameters()), c.g_lr, c.beta1, c.beta2)
-
-def _each_item(steps:tuple) -> tuple:
-    def reading(step):
-        def read(*given):
-            results = step(*given)
-            for v in results.values(): v.item()
-            return results
-        return read
-    return tuple(map(reading, steps))
 
 def _data_loader(gan:GAN, images) -> dict:
     batches, device = reference.loader(images, gan.config.batch_size, gan.config.device), torch.device(gan.config.device)
@@ -87,8 +73,6 @@ def one_pass_d_step(gan:GAN, x:torch.Tensor, y:torch.Tensor|None=None) -> dict:
 GIVEN_BACK = 'freed memory given back'      # measured in a process of its own, which has never kept any
 LEVERS = {
     'D not frozen in G’s step': Lever(True, 'nobody uses D’s weight gradients there', _d_not_frozen),
-    'losses read at every step': Lever(True, 'one reading at the end of an epoch is enough', steps=_each_item),
-    'Adam not fused': Lever(True, 'the same rule in fewer passes over memory', _plain_adam),
     GIVEN_BACK: Lever(True, 'fresh pages must be cleared first', keep=False),
     'DataLoader and PIL': Lever(True, 'all images fit into memory as bytes', patches=_data_loader),
     'first layer a transposed convolution': Lever(True, 'the same function as a plain matrix product', _transposed_first_layer),

@@ -5,19 +5,22 @@ import http.server
 import os
 import re
 import shutil
+import sys
 import threading
 import urllib.parse
 from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from conftest import LIBRARY, ROOT
 
 from dcgan_nb.foundations.core import load_projects
-from dcgan_nb.study.claims import CLAIMS
+from dcgan_nb.runs.records import read_record
+from dcgan_nb.study.claims import CLAIMS, study_records
 from dcgan_nb.study.judge import judge
-from dcgan_nb.study.pages import study_records
+
+sys.path.insert(0, str(ROOT/'workflow'))
+import finish_book  # noqa: E402
 
 load_projects()
 
@@ -125,37 +128,25 @@ def test_the_verdicts_have_a_row_for_each_claim_with_its_command_and_its_evidenc
         if word != 'not run': assert text.count(f'<span class="verdict {word}">') >= n, 'published records are judged on the page'
 
 
-class Links(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.refs, self.ids = [], set()
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        for key, value in attrs:
-            if key == 'id': self.ids.add(value)
-            elif key in ('href', 'src') and value: self.refs.append((tag, value))
-
-
 def test_links_lead_somewhere_and_nothing_is_loaded_from_elsewhere(book, pages):
-    parsed, wrong = {p: Links(p.read_text()) for p in pages}, []
-    for page, links in parsed.items():
-        for tag, ref in links.refs:
-            url = urllib.parse.urlsplit(ref)
-            if url.scheme in ('data', 'mailto', 'javascript'): continue
-            if url.scheme or url.netloc:
-                if tag != 'a': wrong.append((page.name, ref))
-                continue
-            target = (page.parent/urllib.parse.unquote(url.path)).resolve() if url.path else page
-            if not target.exists(): wrong.append((page.name, ref))
-            elif url.fragment and target in parsed and urllib.parse.unquote(url.fragment) not in parsed[target].ids: wrong.append((page.name, ref))
-    assert not wrong
+    assert not finish_book.broken_links(book)
+    records = [ref for page in finish_book.pages_of(book).values() for _, ref in page.refs if ref.startswith('records/')]
+    assert len(records) > 100 and all(read_record(book/ref)['run_id'] == Path(ref).stem for ref in records[::20]), 'runs link to their records'
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path):
+    (tmp_path/'b.html').write_text('<p id="there">')
+    (tmp_path/'a.html').write_text('<a href="b.html#there"></a><a href="#here" id="here"></a><a href="https://example.org/x"></a><img src="data:,">')
+    assert finish_book.broken_links(tmp_path) == []
+    wrong = ['b.html#nowhere', 'c.html', '#nowhere', 'records/own/x.json']
+    (tmp_path/'a.html').write_text(''.join(f'<a href="{ref}"></a>' for ref in wrong) + '<script src="https://example.org/x.js"></script>')
+    assert finish_book.broken_links(tmp_path) == sorted(f'a.html: {ref}' for ref in [*wrong, 'https://example.org/x.js'])
 
 
 def test_notebooks_can_be_downloaded(book, pages):
     for page in pages:
         if page.stem in ('search', 'genindex'): continue
-        downloads = [ref for tag, ref in Links(page.read_text()).refs if ref.endswith('.ipynb') and '_sources' in ref]
+        downloads = [ref for tag, ref in finish_book.Page(page).refs if ref.endswith('.ipynb') and '_sources' in ref]
         assert downloads, page.name
         assert '"cells"' in (page.parent/downloads[0]).resolve().read_text()
 

@@ -15,5 +15,6 @@ rule html:
         rm -f "{REPORTS}/_build/frame"
         mkdir -p {BOOK}/assets && cp {input.assets} {BOOK}/assets
         jupyter-book build {BOOK} --toc "$PWD/{input.toc}" --config {input.config} --path-output {REPORTS} -W --keep-going -q > /dev/null
+        python workflow/finish_book.py {HTML} published=reports/records "own={RUNS}"
         echo "$frame" > "{REPORTS}/_build/frame"
         """

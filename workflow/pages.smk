@@ -35,7 +35,8 @@ rule chapter:
     input: 'nbs/chapters/{name}.ipynb', MODULES, EXAMPLE_PAGES, RECORDS, FAILURES, lambda w: ['reports/faults.json'] if w.name == 'faults' else []
     output: f'{BOOK}/{{name}}.ipynb'
     wildcard_constraints: name='|'.join(CHAPTERS)
-    shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{RUNS}" -p files_dir "{BOOK}/files"'
+    params: prefer=PREFER
+    shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{RUNS}" -p files_dir "{BOOK}/files" -p prefer {params.prefer}'
 
 rule losses:
     input: 'nbs/chapters/losses.ipynb', MODULES, EXAMPLE_PAGES

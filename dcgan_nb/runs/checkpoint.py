@@ -90,8 +90,9 @@ class Checkpoints:
         self.folder, self.epochs, self.seconds, self.last = folder, epochs, 60*minutes, time.monotonic()
 
     def after_epoch(self, gan:GAN) -> None:
-        "Write a checkpoint if it is time."
-        if len(gan.history) % self.epochs and time.monotonic() - self.last < self.seconds: return
+        "Write a checkpoint if it is time; the last epoch always gets one, so that an error in the scores loses nothing."
+        ended = len(gan.history) == gan.config.epochs
+        if not ended and len(gan.history) % self.epochs and time.monotonic() - self.last < self.seconds: return
         save_checkpoint(gan, self.folder)
         self.last = time.monotonic()
 

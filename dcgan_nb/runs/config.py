@@ -57,7 +57,7 @@ def identity(
     config:dict,    # of a record; parameters it does not know yet have their defaults
 ) -> dict:          # what departs from the defaults
     "What two configurations must share to be the same training."
-    passed_over = {'profile', 'recipe', 'device', 'metrics', *PLACES}
+    passed_over = {'profile', 'recipe', 'device', 'threads', 'metrics', *PLACES}
     departing = {k: v for k, v in config.items() if k not in passed_over and v != DEFAULTS.get(k)}
     metrics = tuple(config.get('metrics', STANDARD_METRICS))
     departing |= {METRICS[m].retired: True for m in metrics if METRICS[m].retired}

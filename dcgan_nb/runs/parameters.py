@@ -97,6 +97,7 @@ class _Training:
     precision: str = _name(PRECISIONS, 'of products; all but float32 need a CUDA device', 'float32')
     seed: int = _number(int, 0, 2**31 - 1, 'of weights, order and noise', 0)
     device: str = _name(DEVICES, 'where to train', 'auto')
+    threads: int = _number(int, 1, 1024, "of the processor; another number rounds differently, in the last bits", 1)
 
 @dataclass(frozen=True)
 class _Scoring:

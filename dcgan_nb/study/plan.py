@@ -135,21 +135,23 @@ def runs_to_do(
 
 # %% ../../nbs/study/44_plan.ipynb #90bf13f1
 def _published() -> set[str]:
-    "Keys of the configurations whose records are published: of all claims and of the examples, profiles cpu and full."
+    "Keys, without the seed, of the configurations whose records are published: of all claims and of the examples, profiles cpu and full."
     chosen, profiles = chosen_claims(), ('cpu', 'full')
-    keys = {config_key(arm_config(c, arm, seed, p, device='cuda').record())
-            for c in chosen for p in profiles for arm in c.arms for seed in range(n_seeds(c, p))}
-    return keys | {config_key(RunConfig.planned(profile=p, loss=loss, device='cuda').record())
+    keys = {config_key(arm_config(c, arm, 0, p, device='cuda').record(), 'seed') for c in chosen for p in profiles for arm in c.arms}
+    return keys | {config_key(RunConfig.planned(profile=p, loss=loss, device='cuda').record(), 'seed')
                    for p in profiles for loss in EXAMPLES}
 
 def publish(
     runs_dir:str='reports/runs',
     records_dir:str='reports/records',
 ) -> list[str]:     # ids of the runs whose records were copied
-    "Copy the records that claims and examples rest on, with their samples, from one's own runs to the published ones."
-    wanted, done = _published(), []
+    "Copy the records that claims and examples rest on, with their samples, from one's own runs to the published ones; none of changed code."
+    wanted, done, dirty = _published(), [], []
     for r in read_records(project_root()/runs_dir):
-        if config_key(r['config']) not in wanted: continue
+        if config_key(r['config'], 'seed') not in wanted: continue
+        if r['code']['dirty']:
+            dirty.append(r['run_id'])
+            continue
         folder = project_root()/records_dir/r['run_id']
         folder.mkdir(parents=True, exist_ok=True)
         seed = r['config']['seed']     # small: the first seeds show samples, the very first also those of every epoch
@@ -158,4 +160,5 @@ def publish(
             write_file(folder/name, (r['folder']/name).read_bytes())
         done.append(r['run_id'])
     print(f'{len(done)} records in {records_dir}')
+    if dirty: print(f"left out, as their code was changed and not committed: {', '.join(dirty)}; commit, and run them again with -p force true")
     return done

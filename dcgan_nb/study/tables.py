@@ -16,9 +16,9 @@ from ..foundations.core import project_root, write_file
 from ..runs.config import identity, overrides
 from ..runs.records import images_seen, score
 from ..scores.metrics import METRICS
-from .claims import CLAIMS, Claim, arm_records, best_profile, chosen_claims
+from .claims import chosen_claims
 from .figures import arrow
-from .pages import JUDGING, Text
+from .pages import JUDGING, Study, Text
 
 # %% ../../nbs/study/46_tables.ipynb #5929ab0a
 _SHOWN = 'fid', 'is', 'precision', 'recall', 'coverage'
@@ -26,7 +26,7 @@ _SHOWN = 'fid', 'is', 'precision', 'recall', 'coverage'
 def _protocol_and_name(r:dict) -> tuple[str|None, str]:
     "The table a record belongs to, and the row: what was trained, whatever the seed."
     key = next((k for k in r['metrics'] if k.startswith('fid_')), None)
-    passed_over = {'seed', 'device', 'dataset', 'profile', 'recipe', *JUDGING}
+    passed_over = {'seed', 'device', 'threads', 'dataset', 'profile', 'recipe', *JUDGING}
     given = overrides(r['config'])
     name = ''.join(f', {k} {v}' for k, v in given.items() if k not in passed_over)
     return f"{r['data']['title']}, {key}" if key else None, f"{given.get('recipe', 'standard')}{name} ({given['profile']})"
@@ -65,21 +65,15 @@ def _ranked(rows:list[tuple]) -> pd.DataFrame:
     return frame.where(frame.notna(), '').set_index('configuration')
 
 # %% ../../nbs/study/46_tables.ipynb #3b0545ad
-def _arms_of(claim:Claim, records:list[dict]) -> tuple[str|None, dict]:
-    "The profile that a claim is judged on, and its records, arm by arm."
-    profile = best_profile(claim, records)
-    return profile, arm_records(claim, records, profile) if profile else {}
-
 def grid_search_result(
     which:str,               # the claims whose arms are the grid
-    records:list[dict],
+    study:Study,             # of `open_study`
 ) -> list[dict]:             # a dictionary for each run: claim, arm, seed, profile, parameters, scores
     "Every configuration of a grid with its results, best FID first."
     found = []
     for claim in chosen_claims(which):
-        profile, arms = _arms_of(claim, records)
-        for arm, by_seed in arms.items():
-            found += [dict(claim=claim.id, arm=arm, seed=seed, profile=profile, run_id=r['run_id'], status=r['status'],
+        for arm, by_seed in study.arms(claim.id).items():
+            found += [dict(claim=claim.id, arm=arm, seed=seed, profile=study.verdicts[claim.id].profile, run_id=r['run_id'], status=r['status'],
                            parameters=identity(r['config']), scores={k: m['value'] for k, m in r['metrics'].items()})
                       for seed, r in by_seed.items()]
     return sorted(found, key=lambda f: next((v for k, v in f['scores'].items() if k.startswith('fid_')), math.inf))
@@ -87,11 +81,11 @@ def grid_search_result(
 # %% ../../nbs/study/46_tables.ipynb #bba86457
 def loss_history(
     claim_id:str,
-    records:list[dict],
+    study:Study,             # of `open_study`
 ) -> dict:                   # arm → seed → d_loss and g_loss of each epoch
     "The losses of all runs of a claim."
     return {arm: {seed: {k: [h[k] for h in r['history']] for k in ('d_loss', 'g_loss')} for seed, r in by_seed.items()}
-            for arm, by_seed in _arms_of(CLAIMS[claim_id], records)[1].items()}
+            for arm, by_seed in study.arms(claim_id).items()}
 
 def download(
     files_dir:str,           # folder of the book's files; relative to the project

@@ -1,0 +1,58 @@
+"""What Sphinx leaves to be done: `finish_book.py HTML LAYER=FOLDER…`.
+
+The records that pages link to are copied into the book, as records/<layer>/<run_id>.json. Then every link of every page is followed: Sphinx knows its own,
+but not those that a cell of a notebook has written as HTML. A link that leads nowhere is an error.
+"""
+import shutil
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+class Page(HTMLParser):
+    "What a page refers to, and the places in it that can be referred to."
+    def __init__(self, path:Path):
+        super().__init__()
+        self.refs, self.ids = [], set()      # (tag, address)
+        self.feed(path.read_text(encoding='utf-8'))
+
+    def handle_starttag(self, tag, attrs):
+        for key, value in attrs:
+            if key == 'id': self.ids.add(value)
+            elif key in ('href', 'src') and value: self.refs.append((tag, value))
+
+
+def pages_of(book:Path) -> dict[Path, Page]:
+    return {path.resolve(): Page(path) for path in sorted(book.rglob('*.html')) if '_static' not in path.relative_to(book).parts}
+
+
+def broken_links(book:Path) -> list[str]:
+    "Links to files or places that are not there, and whatever a page would load from another machine."
+    pages, broken = pages_of(book), []
+    for path, page in pages.items():
+        for tag, ref in page.refs:
+            url = urlsplit(ref)
+            if url.scheme in ('data', 'mailto', 'javascript'): continue
+            if url.scheme or url.netloc: wrong = tag != 'a'
+            else:
+                target = (path.parent/unquote(url.path)).resolve() if url.path else path
+                wrong = not target.exists() or bool(url.fragment) and target in pages and unquote(url.fragment) not in pages[target].ids
+            if wrong: broken.append(f'{path.relative_to(book.resolve())}: {ref}')
+    return sorted(set(broken))
+
+
+def copy_records(book:Path, layers:dict[str, Path]) -> None:
+    "All records of each layer; those of an earlier build go."
+    shutil.rmtree(book/'records', ignore_errors=True)
+    for layer, folder in layers.items():
+        for record in sorted(folder.glob('*/record.json')):
+            if not record.is_file(): continue
+            (book/'records'/layer).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(record, book/'records'/layer/f'{record.parent.name}.json')
+
+
+if __name__ == '__main__':
+    book, layers = Path(sys.argv[1]), dict(given.split('=', 1) for given in sys.argv[2:])
+    copy_records(book, {layer: Path(folder) for layer, folder in layers.items()})
+    if broken := broken_links(book): sys.exit('links that lead nowhere:\n' + '\n'.join(f'  {link}' for link in broken))
