@@ -3,6 +3,7 @@ import itertools
 import math
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from dcgan_nb.runs.config import PLACES, PROFILES, RunConfig, identity
 from dcgan_nb.scores.metrics import METRICS
 from dcgan_nb.study.claims import (CLAIMS, MEASURES, PROJECTS, SEEDS, arm_config, arm_records, best_profile, chosen_claims, config_key,
                                    measured, n_seeds)
-from dcgan_nb.study.judge import MIN_SEEDS, RULES, explain, judge
+from dcgan_nb.study.judge import MIN_SEEDS, RULES, explain, judge, runs_text
 from dcgan_nb.study.plan import plan, plan_table, training_flops
 from dcgan_nb.study.stats import holm
 
@@ -312,7 +313,40 @@ def test_full_runs_replace_those_on_a_cpu_once_there_are_two_seeds(draw):
         full = made_up(claim, {arm: v[:n] for arm, v in against.items()}, 'full', device='cuda')
         verdict = judge(draw.sample(cpu + full + smoke, len(cpu + full + smoke)), 'A0')['A0']
         assert (verdict.profile, verdict.text) == (profile, text)
-    assert judge(smoke, 'A0')['A0'].word == 'undecided', 'one seed, whatever is there'
+    first = [r for r in smoke if r['config']['seed'] == 0]
+    assert [(v.text, v.n_seeds) for v in (judge(some, 'A0')['A0'] for some in (first, smoke))] == [('undecided (leaning supported)', 1), ('supported', 5)], 'what is there'
+
+
+@pytest.mark.parametrize('id', JUDGED)
+def test_seeds_beyond_the_plan_are_judged(id, draw):
+    claim, n = CLAIMS[id], draw.randint(6, 9)
+    verdict = judge(made_up(claim, {arm: [0.5 + s/100 for s in range(n)] for arm in claim.arms}, decided(id)), id)[id]
+    assert verdict.n_seeds == n and verdict.n_runs == n*len(claim.arms) and 'planned' not in explain(verdict)
+
+
+def test_own_runs_stand_beside_published_ones_and_replace_them_only_when_asked(draw):
+    claim = CLAIMS['A0']
+    def layer(name, records): return [r | dict(layer=name, code=dict(commit='c', dirty=name == 'own')) for r in records]
+    published = layer('published', made_up(claim, values_of(claim, draw, 1)))
+    larger = layer('own', made_up(claim, values_of(claim, draw, -1), 'full'))
+    more = layer('own', [r for r in made_up(claim, {arm: v*2 for arm, v in values_of(claim, draw, 1).items()}) if r['config']['seed'] >= 5])
+    def basis(records, prefer='published'):
+        v = judge(draw.sample(records, len(records)), 'A0', prefer)['A0']
+        return v.word, v.profile, v.n_seeds, runs_text(v)
+    assert basis(published) == ('supported', 'cpu', 5, 'runs: published')
+    assert basis(published + larger) == basis(published), 'a larger budget of our own does not push published evidence aside'
+    assert basis(published + larger, 'own') == ('contradicted', 'full', 5, 'runs: own, 10 of them of uncommitted code')
+    assert basis(larger) == basis(published + larger, 'own'), 'nothing else is there'
+    assert basis(published + more) == ('supported', 'cpu', 10, 'runs: both (10 published, 10 own), 10 of them of uncommitted code')
+
+
+def test_whatever_the_letter_of_a_project_its_claims_get_a_corrected_p(draw, monkeypatch):
+    claim = replace(CLAIMS['A0'], id='Q7')
+    with pytest.raises(InputError, match="claim Q7: there is no project 'Q' yet"): CLAIMS.add(claim)
+    monkeypatch.setitem(PROJECTS, 'Q', 'a project that nobody thought of')
+    monkeypatch.setitem(CLAIMS, 'Q7', claim)
+    verdict = judge(made_up(claim, values_of(claim, draw, 1)))['Q7']
+    assert verdict.p_holm is not None and verdict.text == 'supported'
 
 
 def test_a_feature_is_delivered_when_every_run_of_it_finished():

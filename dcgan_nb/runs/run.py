@@ -8,7 +8,6 @@ __all__ = ['drawn_images', 'scores_of', 'Run', 'score_lines', 'run']
 # %% ../../nbs/runs/35_run.ipynb #b1dc1982
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -55,15 +54,15 @@ def scores_of(
     return dict(metrics=evaluate(x_fake, data, extractor, c.feature_extractor, c.metrics, y_fake),
                 sample_statistics=sample_statistics(gan.samples, data, extractor), d_scores=by_d)
 
-# %% ../../nbs/runs/35_run.ipynb #a9e46639
-@contextmanager
-def _threads(n:int):
-    "PyTorch computes with n threads inside."
+# %% ../../nbs/runs/35_run.ipynb #fce87b96
+def _threads(run, step:Callable):
+    "A step of a run, with as many threads as it asks for."
     before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try: yield
+    torch.set_num_threads(run.config.threads)
+    try: return step(run)
     finally: torch.set_num_threads(before)
 
+# %% ../../nbs/runs/35_run.ipynb #a9e46639
 class Run:
     "A run under way; a finished one has its `record` and does nothing again."
     def __init__(self, config:RunConfig,                # resolved
@@ -91,10 +90,8 @@ class Run:
         result = do(*args)
         self.timings[part] = time.perf_counter() - start
         return result
-    def train(self) -> None:
-        with _threads(self.config.threads): _train(self)
-    def score(self) -> dict:
-        with _threads(self.config.threads): return _score(self)
+    def train(self) -> None: _threads(self, _train)
+    def score(self) -> dict: return _threads(self, _score)
 
 # %% ../../nbs/runs/35_run.ipynb #762ee226
 def _train(run:Run) -> None:

@@ -206,6 +206,7 @@ def _of_arm(claim:Claim, arm:str, profile:str, by_seed:dict) -> dict:
         found = by_seed.get(config_key(few, 'seed'), {}) | found
     return dict(sorted(found.items()))
 
+# %% ../../nbs/study/41_claims.ipynb #c9383955
 def arm_records(
     claim:Claim,
     records:list[dict],

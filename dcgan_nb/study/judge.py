@@ -28,6 +28,7 @@ class Evidence:
     n_runs: int = 0              # of all arms
     layers: dict = field(default_factory=dict)    # published, own → how many of the runs
     n_dirty: int = 0             # runs of code that was changed and not committed
+    n_missing: int = 0           # planned runs that have no record
     n_failed: int = 0            # runs that diverged
     flagged: dict = field(default_factory=dict)   # flag of a record → how many of the runs have it
     effect: float|None = None    # log ratio, difference, regret or mean; None: nothing could be measured
@@ -87,10 +88,9 @@ def _failures(v:Verdict) -> str:
     def rate(k, what):
         low, high = wilson_interval(k, v.n_runs)
         return f'{k} of {v.n_runs} runs {what} (95 % interval of the rate: {100*low:.0f} … {100*high:.0f} %)'
-    missing = len(v.claim.arms) * n_seeds(v.claim, v.profile) - v.n_runs
     return (f'{rate(v.n_failed, "diverged")}, {rate(v.flagged.get("collapsed", 0), "collapsed")}'
             + (f', {rate(won, "ended with a D that had won")}' if (won := v.flagged.get('d_won')) else '') + '.'
-            + (f' {missing} planned run{"s have" if missing > 1 else " has"} no record.' if missing else ''))
+            + (f' {v.n_missing} planned run{"s have" if v.n_missing > 1 else " has"} no record.' if v.n_missing else ''))
 
 def _delta_text(claim:Claim) -> str:
     delta = f'{100*claim.delta:.0f} %' if MEASURES[claim.measure].ratio else f'{claim.delta:g}'
@@ -255,9 +255,10 @@ def _evidence(claim:Claim, records:list[dict], prefer:str) -> Evidence:
     profile = best_profile(claim, records, prefer)
     if profile is None: return Evidence()
     arms = arm_records(claim, records, profile)
-    runs = [r for by_seed in arms.values() for r in by_seed.values()]
+    runs, planned = [r for by_seed in arms.values() for r in by_seed.values()], n_seeds(claim, profile)
     found = Evidence(profile=profile, n_seeds=min(map(len, arms.values())), n_runs=len(runs),
                      layers=dict(Counter(r['layer'] for r in runs if 'layer' in r)),
+                     n_missing=sum(max(0, planned - len(by_seed)) for by_seed in arms.values()),
                      n_dirty=sum(bool(r.get('code', {}).get('dirty')) for r in runs),
                      n_failed=sum(r['status'] != 'finished' for r in runs),
                      flagged=dict(Counter(flag for r in runs for flag in r.get('flags', ()))))

@@ -231,6 +231,7 @@ class Study:
             yield Html(f'<h2 id="{id.lower()}">{id}: {escape(shorten(CLAIMS[id].tested, 60, placeholder=" …"))}</h2>')
             yield from self.claim(id)
 
+# %% ../../nbs/study/45_pages.ipynb #83bf7594
 def open_study(
     which:str='',                           # claims to judge, see `chosen_claims`: a project's letter; empty: all
     runs_dir:str='reports/runs',            # one's own; relative to the project
