@@ -78,7 +78,7 @@ print('returned', record['run_id'])
 
 
 def test_the_library_makes_the_same_run_as_the_notebook(run, hinge, tmp_path):
-    done = run(sys.executable, '-c', PLAIN, tmp_path)
+    done = run(sys.executable, '-c', PLAIN, tmp_path, OMP_NUM_THREADS='2')      # whatever the environment says: the number of threads is the run's
     assert done.returncode == 0, done.stderr
     folder, there = tmp_path/hinge['folder'].name, hinge['folder']
     assert done.stdout.splitlines()[-1] == f'returned {there.name}' and '\nepoch ' in done.stdout

@@ -25,14 +25,14 @@ def study(run):
 @pytest.fixture(scope='module')
 def done(study, tmp_path_factory):
     reports = tmp_path_factory.mktemp('study')
-    made = study(reports, 'profile=smoke', 'study=A4')
+    made = study(reports, 'profile=smoke', 'study=A4', 'seeds=2')
     assert made.returncode == 0, made.stdout + made.stderr
     return reports, made
 
 
 def test_each_run_of_a_claim_is_made_once_and_reported(done):
     reports, made = done
-    wanted = plan('smoke', 'A4', device='cpu')
+    wanted = plan('smoke', 'A4', seeds=2, device='cpu')
     assert {r['run_id'] for r in read_records(reports/'runs')} == set(wanted)
     for run_id in wanted:
         assert (reports/'runs'/run_id/'outcome.txt').read_text() == 'finished\n'
@@ -43,13 +43,13 @@ def test_each_run_of_a_claim_is_made_once_and_reported(done):
 def test_a_second_call_trains_nothing(done, study):
     reports, _ = done
     before = {p: p.stat().st_mtime_ns for p in reports.rglob('record.json')}
-    assert study(reports, 'profile=smoke', 'study=A4').returncode == 0
+    for seeds in (1, 2): assert study(reports, 'profile=smoke', 'study=A4', f'seeds={seeds}').returncode == 0
     assert {p: p.stat().st_mtime_ns for p in reports.rglob('record.json')} == before
 
 
-def test_one_seed_never_decides(done):
+def test_all_seeds_that_were_asked_for_are_judged_and_few_never_decide(done):
     verdict = judge(read_records(done[0]/'runs'), 'A4')['A4']
-    assert (verdict.word, verdict.profile, verdict.n_seeds, verdict.n_runs) == ('undecided', 'smoke', 1, 2)
+    assert (verdict.word, verdict.profile, verdict.n_seeds, verdict.n_runs) == ('undecided', 'smoke', 2, 4), 'two seeds, where one was planned'
 
 
 def test_a_chapter_shows_the_runs_that_are_there(done, run, tmp_path):

@@ -1,0 +1,98 @@
+"Published evidence and one's own, through the real chapters: what counts, what is shown beside it, and what is marked."
+import json
+import re
+import shutil
+
+import pytest
+
+from dcgan_nb.runs.records import read_record
+from dcgan_nb.study.claims import CLAIMS, arm_records, study_records
+from dcgan_nb.study.judge import effect_text, judge
+
+
+def html(path):
+    "All that an executed notebook shows, as text."
+    shown = [''.join(o['data'].get('text/html') or o['data'].get('text/markdown') or o['data'].get('text/plain', ''))
+             for c in json.loads(path.read_text())['cells'] for o in c.get('outputs', []) if 'data' in o]
+    return '\n'.join(shown)
+
+
+@pytest.fixture(scope='module')
+def repeated(tmp_path_factory):
+    "Runs of one's own: A0 once more, seed 0 with another FID and from changed code, seed 1 as it was published."
+    runs = tmp_path_factory.mktemp('runs')
+    arms = arm_records(CLAIMS['A0'], study_records('no/such/folder'), 'cpu')
+    for factor, by_seed in zip((0.5, 1.5), arms.values()):
+        for seed in (0, 1):
+            folder = runs/by_seed[seed]['run_id']
+            shutil.copytree(by_seed[seed]['folder'], folder)
+            record = json.loads((folder/'record.json').read_text())
+            if seed == 0:
+                record['metrics']['fid_clf_10k']['value'] *= factor
+                record['code']['dirty'] = True
+            (folder/'record.json').write_text(json.dumps(record))
+            read_record(folder)
+    return runs
+
+
+@pytest.fixture(scope='module')
+def chapter(run, repeated, tmp_path_factory):
+    def _chapter(name, *given):
+        page = tmp_path_factory.mktemp('pages')/f'{name}.ipynb'
+        made = run('papermill', f'nbs/chapters/{name}.ipynb', page, '-p', 'runs_dir', repeated, '-p', 'files_dir', page.parent, '--no-progress-bar', *given, OMP_NUM_THREADS='1')
+        assert made.returncode == 0, made.stderr[-3000:]
+        return html(page)
+    return _chapter
+
+
+def of_claim(text, id):
+    "What a project's page shows of one claim, up to the next."
+    return re.split(r'\*\*Tested:\*\*', text)[1 + [c for c in CLAIMS if c[0] == id[0]].index(id)]
+
+
+def test_own_runs_do_not_replace_published_ones_silently_and_differences_are_shown(chapter, repeated):
+    published = judge(study_records('no/such/folder'))['A0']
+    part = of_claim(chapter('project_a'), 'A0')
+    assert effect_text(published) in part and 'runs: published.' in part and 'uncommitted' not in part
+    assert 'Repeated here:** 4 of these runs are published and were run again; 2 came out the same.' in part
+    assert part.count('<td>different</td>') == part.count('<td>same</td>') == 2 and part.count('changed and not committed') == 2
+
+
+def test_own_runs_count_when_they_are_preferred_and_say_so(chapter, repeated):
+    own = judge(study_records(repeated, prefer='own'), prefer='own')['A0']
+    part = of_claim(chapter('project_a', '-p', 'prefer', 'own'), 'A0')
+    assert effect_text(own) in part and effect_text(own) != effect_text(judge(study_records('no/such/folder'))['A0'])
+    assert 'runs: both (6 published, 4 own), 2 of them of uncommitted code' in part
+    for seed in (0, 1):
+        record = next(r for r in study_records(repeated, prefer='own') if r['layer'] == 'own' and r['config']['seed'] == seed)
+        assert f'href="records/own/{record["run_id"]}.json"' in part
+
+
+def test_the_verdicts_say_whose_runs_they_rest_on(chapter, tmp_path):
+    row = lambda text: next(row for row in text.split('<tr>') if '>A0</a>' in row)
+    assert 'runs: published' in row(chapter('verdicts'))
+    assert 'runs: both (6 published, 4 own), 2 of them of uncommitted code' in row(chapter('verdicts', '-p', 'prefer', 'own'))
+    alone = chapter('verdicts', '-p', 'records_dir', tmp_path, '-p', 'prefer', 'own')
+    assert '2 seeds, <code>cpu</code><br>runs: own, 2 of them' in row(alone) and '[' in row(alone)
+
+
+def test_a_single_seed_has_no_interval_and_stands_in_a_list_of_its_own(run, repeated, tmp_path):
+    for folder in repeated.iterdir():
+        if '-s0-' in folder.name: shutil.copytree(folder, tmp_path/'runs'/folder.name)
+    made = run('papermill', 'nbs/chapters/verdicts.ipynb', tmp_path/'page.ipynb', '-p', 'runs_dir', tmp_path/'runs', '-p', 'records_dir', tmp_path/'none', '--no-progress-bar')
+    assert made.returncode == 0, made.stderr[-3000:]
+    before, after = html(tmp_path/'page.ipynb').split('**One seed each.**')
+    row = next(row for row in after.split('<tr>') if '>A0</a>' in row)
+    assert '>A0</a>' not in before and 'one seed, no interval' in row and '1 seeds' not in before + after and '[' not in row.split('</td>')[2]
+
+
+def test_an_unknown_layer_is_answered_with_those_there_are(run, tmp_path):
+    made = run('papermill', 'nbs/chapters/verdicts.ipynb', tmp_path/'page.ipynb', '-p', 'prefer', 'mine', '--no-progress-bar')
+    assert made.returncode != 0 and "runs='mine' is not known. Known: published, own." in made.stderr
+
+
+def test_changed_code_is_not_published(run, repeated, tmp_path):
+    made = run('python', '-c', f"from dcgan_nb.study.plan import publish; publish({str(repeated)!r}, {str(tmp_path)!r})")
+    assert made.returncode == 0, made.stderr
+    assert len(list(tmp_path.glob('*/record.json'))) == 2 and made.stdout.count('-s0-') == 2 and 'as their code was changed and not committed' in made.stdout
+    assert all(not json.loads(p.read_text())['code']['dirty'] for p in tmp_path.glob('*/record.json'))
