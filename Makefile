@@ -1,8 +1,7 @@
 # make report   environment, data, runs, pages, book          make test   all tests
-# make study    the runs behind the verdicts, then the book    make help   everything else
+# make study    the runs behind the verdicts                   make help   everything else
 PYTHON  ?= python3
-PROFILE ?= auto
-REPORTS ?= reports
+OUT     := $(or $(REPORTS),reports)
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
@@ -13,21 +12,23 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-CLAIM   ?= ALL
-CORES   ?= all
-GPU_RUNS ?= 4
+# What is given on make's command line is handed on as it is: dcgan-nb checks every value before anything starts.
 DEVICE  ?= cuda
 CUDA_PYTHON ?= 3.12
-CONFIG  := --config profile=$(PROFILE) "reports=$(REPORTS)"
-STUDY   := "study=$(CLAIM)" $(if $(SEEDS),seeds=$(SEEDS)) $(if $(MNIST),"mnist=$(MNIST)")
-SNAKEMAKE := snakemake --snakefile workflow/Snakefile --quiet all --rerun-incomplete
+q         = '$(subst ','\'',$(1))'
+option    = $(if $($(1)),--$(2)=$(call q,$($(1))))
+REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call option,CORES,cores) $(call option,REPORTS,reports)
+CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
+STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,REPORTS,reports)
 
-.PHONY: help report study plan publish bench cuda-bundle cuda-results test faults env readme export project clean distclean lock
+.PHONY: help report study plan verdicts page runs show publish bench cuda-bundle cuda-results test faults env readme export project clean distclean lock
 
 help:
-	@echo "make report [PROFILE=auto|smoke|cpu|full] [REPORTS=reports]   train, evaluate, build the book"
-	@echo "make study [CLAIM=ALL|\"A4 D2\"] [PROFILE=] [SEEDS=] [MNIST=folder] [CORES=all] [GPU_RUNS=4]   train what the claims need, then the book"
-	@echo "make plan  [CLAIM=] [PROFILE=] [SEEDS=] [MNIST=]   what a study would run, what is done, and the expected minutes"
+	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
+	@echo "make study [CLAIM=ALL|\"A4 D2\"] [PROFILE=] [SEEDS=] [MNIST=folder] [RUNS=] [CORES=all] [GPU_RUNS=4]   train what the claims need, say what comes of it"
+	@echo "make plan  [CLAIM=] [PROFILE=] [SEEDS=] [MNIST=] [CORES=]   what a study would run, what is done, and the expected minutes"
+	@echo "make verdicts [CLAIM=] [RUNS=]   the verdicts in the terminal, in seconds          make page CLAIM=A4 [RUNS=]   the page of a claim alone"
+	@echo "make runs        your own runs: finished, at work, failed, and why                 make show RUN=…   one run in full"
 	@echo "make publish     copy the records of reports/runs that claims use to reports/records"
 	@echo "make cuda-bundle [CLAIM=] [PROFILE=full] [MNIST=] [CUDA_PYTHON=3.12]   an archive that runs study, checks and benchmarks on a CUDA machine without a network"
 	@echo "make cuda-results FILE=results.tar.gz   its results back, published"
@@ -39,23 +40,28 @@ help:
 	@echo "make project NAME=f [TITLE=\"…\"]   begin a project of your own: a notebook with a claim, its chapter, their place in the book"
 	@echo "make lock        resolve the versions in constraints.txt anew"
 	@echo "make clean       remove the pages and the book, keep the runs; make distclean removes all that was made"
+	@echo "After \`source .venv/bin/activate\` the same by \`dcgan-nb\`: dcgan-nb --help"
 
 report: $(READY)
-	@$(SNAKEMAKE) --cores all $(CONFIG)
-	@echo "The book: open $(REPORTS)/_build/html/index.html"
+	@dcgan-nb report $(REPORT)
 
-# First the plan, which refuses what cannot be; then the runs; then the book. A run that fails is counted in the chapters, and does not stop the others.
-study: plan
-	@$(SNAKEMAKE) --cores $(CORES) --resources gpu=$(GPU_RUNS) --keep-going $(CONFIG) $(STUDY) -- study \
-		|| echo "Runs have failed: $(REPORTS)/runs/*/outcome.txt and run.log say why. The next call tries them again."
-	@$(SNAKEMAKE) --cores $(CORES) $(CONFIG)
-	@echo "The verdicts: open $(REPORTS)/_build/html/verdicts.html"
+study: $(READY)
+	@dcgan-nb study $(STUDY) $(call option,RUNS,runs) $(call option,GPU_RUNS,gpu-runs)
 
 plan: $(READY)
-	@python -c "from dcgan_nb.study.plan import print_plan; print_plan('$(PROFILE)', '$(CLAIM)', '$(REPORTS)/runs', '$(MNIST)', $(or $(SEEDS),None))"
+	@dcgan-nb plan $(STUDY)
+
+verdicts page: $(READY)
+	@dcgan-nb $@ $(CLAIMS) $(call option,RUNS,runs) $(call option,REPORTS,reports)
+
+runs: $(READY)
+	@dcgan-nb runs $(call option,REPORTS,reports)
+
+show: $(READY)
+	@dcgan-nb show $(call q,$(RUN)) $(call option,REPORTS,reports)
 
 publish: $(READY)
-	@python -c "from dcgan_nb.study.plan import publish; publish('$(REPORTS)/runs')"
+	@python -c "from dcgan_nb.study.plan import publish; publish('$(OUT)/runs')"
 
 # The results go to reports/benchmarks/. DEVICE counts only if it is given: its default above is meant for the bundle.
 bench: $(READY)
@@ -63,11 +69,11 @@ bench: $(READY)
 
 # One archive for a CUDA machine without a network, and its results back.
 cuda-bundle: $(READY)
-	@bash workflow/bundle.sh $(REPORTS)/cuda-bundle.tar $(if $(filter auto,$(PROFILE)),full,$(PROFILE)) "$(CLAIM)" $(DEVICE) $(CUDA_PYTHON) "$(MNIST)"
+	@bash workflow/bundle.sh $(OUT)/cuda-bundle.tar $(or $(filter-out auto,$(PROFILE)),full) "$(or $(CLAIM),ALL)" $(DEVICE) $(CUDA_PYTHON) "$(MNIST)"
 
 cuda-results: $(READY)
 	@test -n "$(FILE)" || { echo "FILE=results.tar.gz is missing: make cuda-results FILE=path"; exit 2; }
-	@mkdir -p $(REPORTS) && tar xzf "$(FILE)" -C $(REPORTS) && $(MAKE) --no-print-directory publish
+	@mkdir -p $(OUT) && tar xzf "$(FILE)" -C $(OUT) && $(MAKE) --no-print-directory publish
 
 test: $(READY)
 	@echo "notebooks" && OMP_NUM_THREADS=1 nbdev_test --path nbs --file_re '^[0-9][0-9]_' --n_workers 2 --timing
@@ -79,12 +85,13 @@ faults: $(READY)
 env: $(READY)
 
 # Everything that is installed, building included, is pinned by constraints.txt.
-$(READY): constraints.txt settings.ini setup.py pyproject.toml
+$(READY): constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_kernel_config.py
 	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing torch (some minutes, once)"
 	@python -m pip install -q torch torchvision
 	@echo "installing the other packages"
 	@python -m pip install -q -e '.[dev]'
+	@mkdir -p $(VENV)/etc/ipython && cp workflow/ipython_kernel_config.py $(VENV)/etc/ipython/
 	@touch $@
 
 # The notebooks first: the parameters cell of nbs/train.ipynb is written from the package that they export.
@@ -108,6 +115,6 @@ lock:
 	@echo "setuptools is needed to build:"; grep '^setuptools==' constraints.txt
 
 clean:
-	rm -rf $(REPORTS)/book $(REPORTS)/_build
+	rm -rf $(OUT)/book $(OUT)/_build
 distclean: clean
-	rm -rf $(REPORTS)/runs $(VENV) .snakemake
+	rm -rf $(OUT)/runs $(VENV) .snakemake

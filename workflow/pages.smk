@@ -1,6 +1,5 @@
-# The pages: executed notebooks. Kernels talk about their transport and their shutdown; what a cell raises comes from papermill and passes.
-QUIET = "2> >(sed '/^.IPKernelApp./d' >&2)"
-PAPERMILL = 'echo "page {output}"; bash workflow/papermill.sh --no-progress-bar --log-level WARNING {QUIET}'
+# The pages: executed notebooks.
+PAPERMILL = 'echo "page {output}"; bash workflow/papermill.sh --no-progress-bar --log-level WARNING'
 
 # The page of an example is its run's notebook under a title of its own.
 rule example:

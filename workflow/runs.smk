@@ -28,20 +28,19 @@ def group(w):
 rule study:
     input: [f'{RUNS}/{run_id}/run.ipynb' for run_id in STUDY_RUNS]
 
-# An example has all cores, shows its epochs, and is shown anew from its record when the library changes. A run of the study has one core, and stays as it is.
+# An example shows its epochs, and is shown anew from its record when the library changes. A run of the study stays as it is. Every run has one core.
 # Number and total are resources, because a run is made again if its params change.
 rule run:
     input: lambda w: ['nbs/train.ipynb', *MODULES] if w.run_id in EXAMPLE_RUNS else ancient('nbs/train.ipynb')
     output: f'{RUNS}/{{run_id}}/run.ipynb'
     params: given=parameters, show=lambda w: 'cat' if w.run_id in EXAMPLE_RUNS else 'tail -1'
     wildcard_constraints: run_id='|'.join(map(re.escape, ALL_RUNS))
-    threads: lambda w: workflow.cores if w.run_id in EXAMPLE_RUNS else 1
     priority: 1
     resources:
         gpu=lambda w: 0 if ALL_RUNS[w.run_id].device == 'cpu' else 4 if w.run_id in TIMED else 1,
         number=lambda w: group(w).index(w.run_id) + 1,
         total=lambda w: len(group(w))
     shell: """
-        OMP_NUM_THREADS={threads} bash workflow/run.sh "{RUNS}/{wildcards.run_id}" "run {resources.number}/{resources.total}  {wildcards.run_id}" \
+        bash workflow/run.sh "{RUNS}/{wildcards.run_id}" "run {resources.number}/{resources.total}  {wildcards.run_id}" \
             {params.given} -p device {EXAMPLE.device} -p runs_dir "{RUNS}" | {params.show}
         """

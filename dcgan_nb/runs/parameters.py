@@ -74,8 +74,8 @@ class _Networks:
     d_dropout: float = _number(float, 0, 0.9, "share of D's activations dropped", 0.0)
     g_init: str = _name(INITS, 'initial weights of G', 'normal')
     d_init: str = _name(INITS, 'initial weights of D', 'normal')
-    g_options: str = _text("other arguments of the architecture's generator: 'n_extra=1'", '', empty=True)
-    d_options: str = _text("other arguments of the architecture's discriminator", '', empty=True)
+    g_options: str = _text("other arguments of the architecture's generator, each as its name, an equals sign and a value", '', empty=True)
+    d_options: str = _text("the same for its discriminator", '', empty=True)
 
 # %% ../../nbs/runs/30_parameters.ipynb #dc7f3c73
 @dataclass(frozen=True)

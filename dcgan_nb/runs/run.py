@@ -22,7 +22,7 @@ from ..gan.state import GAN, init
 from ..gan.train import epoch_line, train
 from .checkpoint import Checkpoints, lock_run, remove_checkpoints, resume
 from .config import RunConfig
-from .records import finished_run, peak_memory_mb, save_outputs, save_record
+from .records import finished_run, note_outcome, peak_memory_mb, save_outputs, save_record
 from .tracking import open_tracker
 from ..scores.diagnostics import d_scores, sample_statistics
 from ..scores.features import load_extractor
@@ -55,11 +55,14 @@ def scores_of(
                 sample_statistics=sample_statistics(gan.samples, data, extractor), d_scores=by_d)
 
 # %% ../../nbs/runs/35_run.ipynb #fce87b96
-def _threads(run, step:Callable):
-    "A step of a run, with as many threads as it asks for."
+def _do(run, step:Callable):
+    "A step of a run, with as many threads as it asks for; what stops it is noted in the run's folder."
     before = torch.get_num_threads()
     torch.set_num_threads(run.config.threads)
     try: return step(run)
+    except BaseException as error:
+        note_outcome(run.config.run_dir, error)
+        raise
     finally: torch.set_num_threads(before)
 
 # %% ../../nbs/runs/35_run.ipynb #a9e46639
@@ -73,10 +76,13 @@ class Run:
         "Keep other processes out of this run; its record, if it is finished."
         lock_run(self.config.run_dir, self.report)
         self.record = finished_run(self.config)
+        note_outcome(self.config.run_dir, None)
         return self.record
 
     @cached_property
-    def data(self) -> ImageData: return self._timed('data', load_data, self.config.dataset, self.config.data_dir, self.config.device)
+    def data(self) -> ImageData:
+        c = self.config
+        return _do(self, lambda run: run._timed('data', load_data, c.dataset, c.data_dir, c.device))
 
     @cached_property
     def gan(self) -> GAN:
@@ -90,8 +96,8 @@ class Run:
         result = do(*args)
         self.timings[part] = time.perf_counter() - start
         return result
-    def train(self) -> None: _threads(self, _train)
-    def score(self) -> dict: return _threads(self, _score)
+    def train(self) -> None: _do(self, _train)
+    def score(self) -> dict: return _do(self, _score)
 
 # %% ../../nbs/runs/35_run.ipynb #762ee226
 def _train(run:Run) -> None:
