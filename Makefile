@@ -58,7 +58,7 @@ runs: $(READY)
 	@dcgan-nb runs $(call option,REPORTS,reports)
 
 show: $(READY)
-	@dcgan-nb show $(call q,$(RUN)) $(call option,REPORTS,reports)
+	@dcgan-nb show $(if $(RUN),$(call q,$(RUN))) $(call option,REPORTS,reports)
 
 publish: $(READY)
 	@python -c "from dcgan_nb.study.plan import publish; publish('$(OUT)/runs')"

@@ -72,7 +72,7 @@ def test_what_failed_is_tried_again_what_is_done_stays_and_a_dry_run_changes_not
     done, calls = workflow('study', 'book')
     trained, examples = [call for call in calls if 'nbs/train.ipynb' in call], {RunConfig.resolve(profile='smoke', loss=loss).run_id for loss in EXAMPLES}
     assert done.returncode == 0 and len(trained) == 1 + len(examples) and sum('-p loss minimax' in call for call in trained) == 1
-    assert (runs['minimax']/'outcome.txt').read_text() == 'finished\n' and done.stdout.count('    epoch 1\n') == len(examples)
+    assert (runs['minimax']/'outcome.txt').read_text() == 'finished\n' and done.stdout.count('  epoch 1\n') == len(examples)
     assert {p.stem for p in stale.parent.iterdir()} == examples, 'the page of another run has gone'
     made = {p.relative_to(reports/'book').as_posix() for p in reports.rglob('book/**/*.ipynb')}
     assert made >= {p.relative_to(ROOT/'nbs').as_posix() for p in ROOT.glob('nbs/*/[0-9][0-9]_*.ipynb')} | {p.name for p in ROOT.glob('nbs/chapters/*.ipynb')}

@@ -1,0 +1,139 @@
+"What a user types at make and at dcgan-nb: every wrong value is answered by one sentence, and nothing is started; right ones do what they say."
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import BIN, ROOT
+
+from dcgan_nb.runs.records import scan_records
+from dcgan_nb.study.commands import COMMANDS, OPTIONS
+
+# A papermill that writes down that it was called. What it does with a run is in the file `do`: nothing, fail, die, wait.
+PAPERMILL = """#!/usr/bin/env bash
+notebooks=(); for given; do [[ "$given" == *.ipynb ]] && notebooks+=("$given"); done
+echo "$*" >> "{folder}/calls"
+case "$(cat "{folder}/do" 2>/dev/null)" in
+    fail) echo 'Traceback'; echo '[IPKernelApp] WARNING | Kernel is running over TCP without encryption' >&2; echo 'ValueError: out of paper'; exit 1 ;;
+    die)  echo 'nbclient.exceptions.DeadKernelError: Kernel died'; exit 1 ;;
+    wait) echo 'epoch 1'; sleep 60 ;;
+esac
+cp "${{notebooks[0]}}" "${{notebooks[1]}}"
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    "The environment in which papermill only pretends."
+    (tmp_path/'bin').mkdir()
+    (tmp_path/'bin/papermill').write_text(PAPERMILL.format(folder=tmp_path))
+    (tmp_path/'bin/papermill').chmod(0o755)
+    (tmp_path/'calls').touch()
+    return {'PATH': f'{tmp_path}/bin{os.pathsep}{BIN}{os.pathsep}{os.environ["PATH"]}'}
+
+
+def make(run, *words, **env): return run('make', '--no-print-directory', '-s', '-o', '.venv/.ready', *words, **env)
+
+
+WRONG = {
+    'study CLAIM=A9': "claim='A9' is not known. Did you mean 'A", 'study CLAIM=a0': "claim='a0' is not known. Did you mean 'A0'?", 'plan CLAIM=A9': "claim='A9' is not known.",
+    'verdicts CLAIM=Q': "claim='Q' is not known.", 'page CLAIM=A9': "claim='A9' is not known.", 'page': 'claims', 'show': "the following arguments are required: run", 'show RUN=zz': "run='zz' is not there.",
+    'report PROFILE=fast': "profile='fast' is not known.", 'study PROFILE=smok': "Did you mean 'smoke'?", 'plan PROFILE=cup': "Did you mean 'cpu'?",
+    'study SEEDS=0': "seeds='0' is not a whole number from 1 on. Nearest: 1.", 'study SEEDS=-1': 'Nearest: 1.', 'plan SEEDS=-1': 'Nearest: 1.', 'plan SEEDS=0': 'Nearest: 1.',
+    'study SEEDS=zero': "seeds='zero' is not a whole number", 'plan SEEDS=zero': "seeds='zero' is not a whole number", 'study SEEDS=2.5': 'Nearest: 2.', 'plan SEEDS=2.5': 'Nearest: 2.',
+    'study MNIST=no/such': "mnist='no/such' is not a folder.", 'plan MNIST=no/such': "mnist='no/such' is not a folder.", 'report CORES=0': "cores='0' is not a whole number", 'study CORES=many': "cores='many' is not",
+    'study GPU_RUNS=none': "gpu_runs='none' is not", 'report RUNS=mine': "runs='mine' is not known. Known: published, own.", 'verdicts RUNS=mine': "runs='mine' is not known.",
+    'report REPORTS=README.md': "reports='README.md' is a file, not a folder.", 'runs REPORTS=README.md': 'is a file, not a folder.', 'bench BENCH=speed': "'speed' is not known", 'bench DEVICE=tpu': "'tpu' is not known",
+    'project NAME=A': 'NAME=A is no name of a project', 'project': 'NAME= is missing', 'cuda-results': 'FILE=results.tar.gz is missing'}
+
+
+@pytest.mark.parametrize('words', WRONG)
+def test_a_wrong_value_of_a_make_variable_is_answered_in_one_sentence_and_nothing_starts(run, stand_in, tmp_path, words):
+    done = make(run, *words.split(), **stand_in)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith('make: ***')]
+    assert done.returncode != 0 and len(said) == 1 and WRONG[words] in said[0], done.stdout + done.stderr
+    assert not (tmp_path/'calls').read_text()
+
+
+def test_values_are_handed_on_as_they_are(run, stand_in):
+    done = make(run, 'study', "CLAIM=A4'; touch 'pwned", **stand_in)
+    assert done.returncode != 0 and 'is not known' in done.stderr and not (ROOT/'pwned').exists()
+    assert "Did you mean 'study'?" in run('dcgan-nb', 'studdy').stderr
+
+
+def test_help_teaches(run):
+    shown = run('dcgan-nb', '--help').stdout
+    for name, command in COMMANDS.items():
+        assert f'\n  {name} ' in shown
+        more = run('dcgan-nb', name, '--help').stdout if name in ('study', 'show') else command.__doc__
+        assert more.count(f'dcgan-nb {name}') >= 2, 'two examples'
+    assert all(o.help for o in OPTIONS.values())
+
+
+def test_verdicts_come_in_the_terminal(run):
+    shown = make(run, 'verdicts', 'CLAIM=A0 C3').stdout.splitlines()
+    assert [line.split()[0] for line in shown] == ['claim', 'A0', 'C3'] and re.search(r'supported +−67 % \[.*\] +5 +cpu +published$', shown[1])
+
+
+def test_changing_the_seeds_does_not_execute_finished_runs_again_and_a_study_makes_nothing_else(run, stand_in, tmp_path):
+    reports, calls = tmp_path/'reports', tmp_path/'calls'
+    def study(seeds):
+        calls.write_text('')
+        done = run('dcgan-nb', 'study', 'A4', '--profile', 'smoke', '--seeds', seeds, '--reports', reports, **stand_in)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout, sorted(re.search(r'-p seed (\d+)', call)[1] if '-p seed' in call else '0' for call in calls.read_text().splitlines())
+    text, made = study(1)
+    assert made == ['0', '0'] and 'A4' in text and '2 runs of profile smoke' in text  and 'run 2/2' in text, 'two arms: no example, no page'
+    assert study(2)[1] == ['1', '1'] and study(1)[1] == []
+
+
+@pytest.mark.parametrize('what, outcome', dict(fail='failed: ValueError: out of paper', die='failed: its kernel died: killed, or out of memory').items())
+def test_the_outcome_names_the_cause(run, stand_in, tmp_path, what, outcome):
+    (tmp_path/'do').write_text(what)
+    done = run('dcgan-nb', 'study', 'A4', '--profile', 'smoke', '--reports', tmp_path/'reports', **stand_in)
+    runs = [p for p in (tmp_path/'reports/runs').iterdir() if p.is_dir()]
+    assert done.returncode != 0 and len(runs) == 2
+    for folder in runs:
+        assert (folder/'outcome.txt').read_text().strip() == outcome and f'{folder.name}: {outcome}' in done.stdout
+        assert scan_records(tmp_path/'reports/runs')[1][str(folder)] == outcome
+    assert 'IPKernelApp' not in done.stdout and 'Not all runs have finished; the next call tries them again.' in done.stdout
+
+
+def test_a_run_that_is_interrupted_is_not_called_failed(run, stand_in, tmp_path):
+    (tmp_path/'do').write_text('wait')
+    process = subprocess.Popen(['bash', 'workflow/run.sh', str(tmp_path/'a_run'), 'run 1/1  a_run'], cwd=ROOT, env=os.environ | stand_in, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    while not (tmp_path/'a_run/run.log').exists() or 'epoch' not in (tmp_path/'a_run/run.log').read_text(): time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(20) == 130 and 'run 1/1  a_run  interrupted' in process.stdout.read()
+    assert scan_records(tmp_path)[1][str(tmp_path/'a_run')] == 'interrupted: asked for again, the run starts anew'
+
+
+def test_an_error_that_no_run_explains_is_shown(run, stand_in, tmp_path):
+    copy = tmp_path/'copy'
+    for name in ('nbs', 'dcgan_nb', 'workflow'): shutil.copytree(ROOT/name, copy/name, ignore=shutil.ignore_patterns('__pycache__'))
+    shutil.copy(ROOT/'settings.ini', copy)
+    with open(copy/'workflow/book.smk', 'a') as file: file.write("\nraise ValueError('the workflow is broken')\n")
+    done = run('dcgan-nb', 'report', '--profile', 'smoke', cwd=copy, PYTHONPATH=str(copy), **stand_in)
+    assert done.returncode != 0 and 'the workflow is broken' in done.stderr and 'workflow.log' in done.stderr
+
+
+def test_runs_and_show_tell_of_real_folders(run, tmp_path):
+    published = next(p.parent for p in sorted(ROOT.glob('reports/records/*s0*/record.json')))
+    shutil.copytree(published, tmp_path/'runs'/published.name)
+    (tmp_path/'runs/a_broken_one').mkdir()
+    shown = make(run, 'runs', f'REPORTS={tmp_path}').stdout
+    record = json.loads((published/'record.json').read_text())
+    assert re.search(f'{published.name} +finished +{record["config"]["profile"]}', shown) and re.search('a_broken_one +no record.json', shown)
+    shown = make(run, 'show', f'RUN={published.name}').stdout
+    for text in (f'{published.name}: finished', f"commit {record['code']['commit'][:8]}", 'papermill nbs/train.ipynb', record['environment']['cpu']): assert text in shown
+
+
+def test_papermill_itself_prints_no_noise(run, tmp_path):
+    given = dict(profile='smoke', epochs=1, n_eval=50, g_width=4, d_width=4, runs_dir=tmp_path/'runs')
+    done = run('papermill', 'nbs/train.ipynb', tmp_path/'out.ipynb', '--no-progress-bar', *(word for k, v in given.items() for word in ('-p', k, v)))
+    assert done.returncode == 0, done.stderr
+    for noise in ('without encryption', 'KeyboardInterrupt', 'Unable to parse', 'WARNING'): assert noise not in done.stdout + done.stderr
