@@ -80,3 +80,11 @@ def test_plan_and_makefile_name_every_command(run):
     shown = run('make', 'help').stdout
     for command in ('make study', 'make plan', 'make verdicts', 'make page', 'make runs', 'make show', 'make publish', 'make cuda-bundle', 'make cuda-results'): assert command in shown
     assert 'CLAIM' in (ROOT/'README.md').read_text()
+
+
+def test_the_page_of_a_claim_is_made_alone(done, run):
+    made = run('dcgan-nb', 'page', 'A4', '--runs', 'own', '--reports', done[0])
+    assert made.returncode == 0, made.stderr
+    page, = (done[0]/'page/_build/html').glob('project_*.html')
+    assert made.stdout == f'The page: open {page}\n' and 'class="verdict-box' in page.read_text() and 'runs: own' in page.read_text()
+    assert {p.name for p in done[0].iterdir()} == {'runs', 'page', 'workflow.log'} or not (done[0]/'book').exists(), 'no other page, no example'

@@ -12,6 +12,7 @@ if bash workflow/papermill.sh nbs/train.ipynb "$folder/run.part.ipynb" "$@" --no
 then mv "$folder/run.part.ipynb" "$folder/run.ipynb"; note finished; exit 0
 elif [ -s "$folder/outcome.txt" ]; then note "$(head -1 "$folder/outcome.txt")"     # the run has said itself what stopped it
 elif grep -qE 'DeadKernelError|Kernel died' "$folder/run.log"; then note 'failed: its kernel died: killed, or out of memory'
+elif cause=$(grep -E '^[A-Za-z_.]*(Error|Exception|Exit)\b' "$folder/run.log"); then note "failed: $(tail -1 <<< "$cause")"     # its message may have more lines
 else note "failed: $(grep -vE '^$|^.IPKernelApp.' "$folder/run.log" | tail -1)"
 fi
 exit 1

@@ -16,6 +16,7 @@ import platform
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -258,9 +259,10 @@ def note_outcome(
 ) -> None:
     "Leave a line about what stopped a run, or remove an older one."
     if error is None: return (folder/OUTCOME).unlink(missing_ok=True)
-    interrupted = isinstance(error, KeyboardInterrupt)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder/OUTCOME, ('interrupted' if interrupted else f'failed: {type(error).__name__}: {first_line(error)}') + '\n')
+    outcome = f'failed: {type(error).__name__}: {first_line(error)}' if isinstance(error, Exception) else 'interrupted'
+    with suppress(OSError, InputError):      # on a full disk the error itself is what matters
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder/OUTCOME, outcome + '\n')
 
 def _unfinished(folder:Path) -> str:
     "Why there is no record in a run folder."

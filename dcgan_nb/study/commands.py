@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['OPTIONS', 'COMMANDS', 'Option', 'table_lines', 'verdict_lines', 'print_verdicts', 'run_lines', 'find_run',
-           'show_lines', 'parsed', 'main']
+           'show_lines', 'chapter_page', 'parsed', 'main']
 
 # %% ../../nbs/study/47_commands.ipynb #49b43e41
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -211,6 +212,26 @@ def _verdicts(o) -> int:
     print_verdicts(o.claims, o.reports, o.runs)
     return 0
 
+
+# %% ../../nbs/study/47_commands.ipynb #2230932c
+def chapter_page(
+    name:str,         # of the chapter's notebook
+    reports:Path,     # folder where everything is made
+    prefer:str,       # a name in `LAYERS`
+) -> Path:            # the page
+    "Execute one chapter on the records that are there and make it HTML; its links to other pages lead nowhere."
+    folder = reports/'page'
+    (folder/'assets').mkdir(parents=True, exist_ok=True)
+    for asset in Path('nbs/assets').glob('*.*'): shutil.copy(asset, folder/'assets')
+    (folder/'_toc.yml').write_text(f'format: jb-book\nroot: {name}\n')
+    given = dict(runs_dir=str(reports/'runs'), files_dir=str(folder/'files'), prefer=prefer)
+    for command in (['bash', 'workflow/papermill.sh', '--no-progress-bar', '--log-level', 'WARNING', f'nbs/chapters/{name}.ipynb',
+                     str(folder/f'{name}.ipynb'), *(word for k, v in given.items() for word in ('-p', k, v))],
+                    ['jupyter-book', 'build', str(folder), '--toc', str((folder/'_toc.yml').resolve()), '--config', '_config.yml', '--path-output', str(folder), '-q']):
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode: raise InputError(f"{name}.ipynb could not be made into a page: {(done.stderr or done.stdout).strip()[-1500:]}")
+    return folder/'_build/html'/f'{name}.html'
+
 @_command('runs', 'reports', claims='+')
 def _page(o) -> int:
     """The chapter in which a claim stands, alone, as HTML. It takes less than a minute.
@@ -219,16 +240,7 @@ def _page(o) -> int:
     dcgan-nb page A4 --runs own
     """
     for letter in dict.fromkeys(c.project.lower() for c in chosen_claims(o.claims)):
-        folder, name = Path(o.reports)/'pages', f'project_{letter}'
-        folder.mkdir(parents=True, exist_ok=True)
-        page = folder/f'{name}.ipynb'
-        given = dict(runs_dir=f'{o.reports}/runs', files_dir=f'{folder}/files', prefer=o.runs)
-        commands = [['bash', 'workflow/papermill.sh', '--no-progress-bar', '--log-level', 'WARNING', f'nbs/chapters/{name}.ipynb', str(page),
-                     *(word for k, v in given.items() for word in ('-p', k, v))], ['jupyter-book', 'build', str(page), '--config', '_config.yml', '-q']]
-        for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode: raise InputError(f'{page} could not be made: {(done.stderr or done.stdout).strip()[-1500:]}')
-        print(f'The page: open {folder}/_build/_page/{name}/html/{name}.html')
+        print(f"The page: open {chapter_page(f'project_{letter}', Path(o.reports), o.runs)}")
     return 0
 
 # %% ../../nbs/study/47_commands.ipynb #aac1a3d3
