@@ -226,7 +226,7 @@ def test_the_named_arm_is_best_only_if_it_is(id, draw):
 def test_a_number_lies_within_its_range_outside_or_across_its_end(id, draw):
     claim, profile = CLAIMS[id], decided(id)
     inside, narrow = (claim.low + claim.high) / 2, (claim.high - claim.low) / 100
-    word = lambda centre, width: judge(made_up(claim, {next(iter(claim.arms)): [centre + width*d for d in draw.sample([-1, -0.5, 0, 0.5, 1], 5)]}, profile), id)[id].text
+    word = lambda center, width: judge(made_up(claim, {next(iter(claim.arms)): [center + width*d for d in draw.sample([-1, -0.5, 0, 0.5, 1], 5)]}, profile), id)[id].text
     assert word(inside, narrow) == 'supported' and word(claim.low / 2, narrow) == word(claim.high * 1.5, narrow) == 'contradicted'
     assert word(claim.low, 10*narrow).startswith('undecided')
 

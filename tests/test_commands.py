@@ -51,7 +51,7 @@ def test_the_generator_loads_from_its_file_alone(hinge):
     assert x.shape == (3, 1, 28, 28) and x.std() > 0.1
 
 
-def test_a_finished_run_is_recognised_and_force_trains_it_again_to_the_same_bits(run, hinge, tmp_path):
+def test_a_finished_run_is_recognized_and_force_trains_it_again_to_the_same_bits(run, hinge, tmp_path):
     command = ('papermill', 'nbs/train.ipynb', tmp_path/'out.ipynb', '-p', 'loss', 'hinge', *SMOKE, '-p', 'runs_dir', hinge['runs_dir'])
     before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in hinge['folder'].iterdir()}
     again = run(*command)

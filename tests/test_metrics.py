@@ -248,7 +248,7 @@ def test_imagenet_sees_1280_features_and_knows_a_shoe_from_a_shirt():
     pool = extract(net, SAMPLE.x_test[chosen]).pool
     assert pool.shape == (40, 1280)
     other = torch.cdist(pool, pool).fill_diagonal_(math.inf).argmin(1)
-    assert ((torch.arange(40) < 20) == (other < 20)).float().mean() > 0.85, 'nearest neighbours are of the same class'
+    assert ((torch.arange(40) < 20) == (other < 20)).float().mean() > 0.85, 'nearest neighbors are of the same class'
 
 
 def test_the_classifier_contract():

@@ -56,7 +56,7 @@ def test_the_smallest_p_values_are_known_by_hand(np_rng):
     assert permutation_p([3.3]*4, [3.3]*4) == permutation_p([0, 0], [0, 0]) == permutation_p([1], high) == 1
 
 
-def test_many_values_are_relabelled_at_random_and_always_alike(np_rng):
+def test_many_values_are_relabeled_at_random_and_always_alike(np_rng):
     a, b = np_rng.normal(size=(2, 12))                                               # 2,704,156 ways
     p = permutation_p(a, b)
     assert p == permutation_p(a, b) and permutation_p(a - 9, b) == pytest.approx(1 / 10_000)

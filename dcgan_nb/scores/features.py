@@ -64,7 +64,7 @@ def train_classifier(
     seed:int=0,           # of weights, order and augmentation
     report=print,         # called with a line after every epoch
 ) -> Classifier:          # in eval mode, on the data's device
-    "Train the classifier whose features judge the generators."
+    "Train the classifier whose features judge generated images."
     if data.y_train is None: raise InputError(f"{data.info.title} has no classes for a classifier to learn.")
     device, rng, n_steps = data.x_train.device, torch.Generator().manual_seed(seed), len(data.x_train) // batch_size
     with torch.random.fork_rng(devices=[]):
@@ -151,7 +151,7 @@ def content_key(
     net:nn.Module,     # the extractor
     x:Tensor,          # (n, c, h, w) uint8
 ) -> str:              # 32 hexadecimal digits
-    "The name of what an extractor sees of some images, made from pixels, weights and the kind of device."
+    "The name in the cache of an extractor's features of some images: made from pixels, weights and the kind of device."
     key = hashlib.sha256(next(net.parameters()).device.type.encode())
     for v in (x, *net.state_dict().values()): key.update(v.cpu().contiguous().numpy().tobytes())
     return key.hexdigest()[:32]
@@ -160,7 +160,7 @@ def cached_features(
     net:nn.Module,     # the extractor, in eval mode
     x:Tensor,          # (n, c, h, w) uint8
 ) -> Features:
-    "`extract`, remembered in the project's cache by the content of images and weights."
+    "`extract`, with its results kept in the cache under the content of images and weights."
     file = cache_dir()/'features'/f'{content_key(net, x)}.safetensors'
     if file.exists():
         try: return Features(**load_file(file))
@@ -251,7 +251,7 @@ class ImageNet(nn.Module):
 # %% ../../nbs/scores/20_features.ipynb #1e80e768
 @dataclass(frozen=True)
 class Extractor:
-    "A kind of network through which scores look at images."
+    "A kind of network that computes features of images."
     load: Callable                # (family of images, path of weights or None) → network, in eval mode
     needs_family: bool = False    # does it know only the families in `CLASSIFIERS`?
     channels: Callable = lambda family: (1, 3)    # family of images → numbers of channels it takes
