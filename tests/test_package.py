@@ -240,16 +240,22 @@ def not_channels_last(gan):
             if y.requires_grad: y.register_hook(lambda gradient: seen(f'{name}, gradient', gradient))
         return hook
     for net in (gan.G, gan.D):
-        for i, layer in enumerate(net): layer.register_forward_hook(watch(f'{i} {type(layer).__name__}'))
-    x = torch.rand(gan.config.batch_size, 1, *2*[gan.config.image_size])
-    d_step(gan, x)
-    g_step(gan, x)
+        for name, layer in net.named_modules():
+            if layer is not net: layer.register_forward_hook(watch(f'{name} {type(layer).__name__}'))
+    x, y = torch.rand(gan.config.batch_size, 1, *2*[gan.config.image_size]), torch.arange(gan.config.batch_size)
+    d_step(gan, x, y)
+    g_step(gan, x, y)
     return broken
 
 
-@pytest.mark.parametrize('arch', [name for name in ARCHITECTURES if name != 'mlp'])
-def test_maps_keep_their_layout_in_accelerated_networks_on_a_cpu(arch):
-    config = RunConfig.resolve(arch=arch, **SMALL | dict(g_width=8, d_width=8, batch_size=4))
+WITH_MAPS = [name for name, arch in ARCHITECTURES.items() if name != 'mlp']
+WITH_LABELS = [dict(arch=name, conditional=True) for name in WITH_MAPS if ARCHITECTURES[name].conditional]
+MORE = [dict(arch='resnet', conditional=True, d_options='spectral=true minibatch_std=true'), dict(arch='cdcgan', conditional=True, d_options='head=classes')]
+
+
+@pytest.mark.parametrize('given', [*(dict(arch=name) for name in WITH_MAPS), *WITH_LABELS, *MORE], ids=str)
+def test_maps_keep_their_layout_in_accelerated_networks_on_a_cpu(given):
+    config = RunConfig.resolve(**SMALL | dict(g_width=8, d_width=8, batch_size=4) | given)
     gan = init(config)
     accelerate(gan.G, gan.D)
     assert not not_channels_last(gan)

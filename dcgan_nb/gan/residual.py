@@ -34,7 +34,7 @@ class Residual(nn.Module):
 # %% ../../nbs/gan/12_residual.ipynb #df856959
 def _conv3(n_in:int, n_out:int, bias:bool=True) -> nn.Conv2d: return nn.Conv2d(n_in, n_out, 3, padding=1, bias=bias)
 
-def _conv1(n_in:int, n_out:int) -> list: return [nn.Conv2d(n_in, n_out, 1)] if n_in != n_out else []
+def _conv1(n_in:int, n_out:int, bias:bool=True) -> list: return [nn.Conv2d(n_in, n_out, 1, bias=bias)] if n_in != n_out else []
 
 def g_block(
     n_in:int, n_out:int,    # maps
@@ -46,8 +46,8 @@ def g_block(
     size = [nn.Upsample(scale_factor=2)] if up else []
     return Residual(
         [batch_norm(n_in, n_classes), activation(negative_slope), _conv3(n_in, n_out, bias=False), *size,
-         batch_norm(n_out, n_classes), activation(negative_slope), _conv3(n_out, n_out)],
-        [*_conv1(n_in, n_out), *size])
+         batch_norm(n_out, n_classes), activation(negative_slope), _conv3(n_out, n_out, bias=False)],
+        [*_conv1(n_in, n_out, bias=False), *size])
 
 def d_block(
     n_in:int, n_out:int,    # maps

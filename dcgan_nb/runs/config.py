@@ -74,7 +74,7 @@ def _own(arch:str, player:str) -> dict:
 def _option(text:str, default):
     "A value of the type of the default."
     if isinstance(default, str): return text
-    value = literal_eval(text)
+    value = literal_eval(text.capitalize() if isinstance(default, bool) else text)    # a shell's true is Python's True
     if type(default) is float and type(value) is int: value = float(value)
     if type(value) is not type(default) or value - value != 0: raise ValueError
     return value
