@@ -251,7 +251,7 @@ def not_channels_last(gan):
 
 WITH_MAPS = [name for name, arch in ARCHITECTURES.items() if name != 'mlp']
 WITH_LABELS = [dict(arch=name, conditional=True) for name in WITH_MAPS if ARCHITECTURES[name].conditional]
-MORE = [dict(arch='resnet', conditional=True, d_options='spectral=true minibatch_std=true'), dict(arch='cdcgan', conditional=True, d_options='head=concat')]
+MORE = [dict(arch='resnet', conditional=True, d_options='spectral=true minibatch_std=true'), dict(arch='cdcgan', conditional=True, d_options='head=classes')]
 
 
 @pytest.mark.parametrize('given', [*(dict(arch=name) for name in WITH_MAPS), *WITH_LABELS, *MORE], ids=str)
