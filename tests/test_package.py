@@ -1,6 +1,7 @@
 "The package as imported: fresh random inputs, independent formulas, hand-worked answers, and wrong versions that must not pass."
 import gzip
 import hashlib
+import io
 import subprocess
 import sys
 from dataclasses import replace
@@ -240,16 +241,22 @@ def not_channels_last(gan):
             if y.requires_grad: y.register_hook(lambda gradient: seen(f'{name}, gradient', gradient))
         return hook
     for net in (gan.G, gan.D):
-        for i, layer in enumerate(net): layer.register_forward_hook(watch(f'{i} {type(layer).__name__}'))
-    x = torch.rand(gan.config.batch_size, 1, *2*[gan.config.image_size])
-    d_step(gan, x)
-    g_step(gan, x)
+        for name, layer in net.named_modules():
+            if layer is not net: layer.register_forward_hook(watch(f'{name} {type(layer).__name__}'))
+    x, y = torch.rand(gan.config.batch_size, 1, *2*[gan.config.image_size]), torch.arange(gan.config.batch_size)
+    d_step(gan, x, y)
+    g_step(gan, x, y)
     return broken
 
 
-@pytest.mark.parametrize('arch', [name for name in ARCHITECTURES if name != 'mlp'])
-def test_maps_keep_their_layout_in_accelerated_networks_on_a_cpu(arch):
-    config = RunConfig.resolve(arch=arch, **SMALL | dict(g_width=8, d_width=8, batch_size=4))
+WITH_MAPS = [name for name, arch in ARCHITECTURES.items() if name != 'mlp']
+WITH_LABELS = [dict(arch=name, conditional=True) for name in WITH_MAPS if ARCHITECTURES[name].conditional]
+MORE = [dict(arch='resnet', conditional=True, d_options='spectral=true minibatch_std=true'), dict(arch='cdcgan', conditional=True, d_options='head=classes')]
+
+
+@pytest.mark.parametrize('given', [*(dict(arch=name) for name in WITH_MAPS), *WITH_LABELS, *MORE], ids=str)
+def test_maps_keep_their_layout_in_accelerated_networks_on_a_cpu(given):
+    config = RunConfig.resolve(**SMALL | dict(g_width=8, d_width=8, batch_size=4) | given)
     gan = init(config)
     accelerate(gan.G, gan.D)
     assert not not_channels_last(gan)
@@ -326,11 +333,12 @@ def test_labels_follow_their_images_through_an_epoch(labeled):
     assert counts.max() - counts.min() <= 1
 
 
-def test_a_conditional_run_depends_on_its_seed_alone_and_its_generator_on_the_labels(labeled, tmp_path, rng):
+@pytest.mark.parametrize('arch', ['labeled', *(name for name, arch in ARCHITECTURES.items() if arch.conditional)])
+def test_a_conditional_run_depends_on_its_seed_alone_and_its_generator_on_the_labels(arch, labeled, tmp_path, rng):
     seed = int(torch.randint(0, 2**31, (1,), generator=rng))
     def trained():
         torch.rand(int(torch.randint(1, 9, (1,), generator=rng)))
-        return train(tiny(**labeled, seed=seed), tiny_data(200), report=None)
+        return train(tiny(arch=arch, conditional=True, seed=seed), tiny_data(200), report=None)
     gan, again = trained(), trained()
     assert torch.equal(weights(gan.G, gan.D), weights(again.G, again.D))
     save_generator(gan.G, tmp_path/'generator.safetensors')
@@ -338,6 +346,13 @@ def test_a_conditional_run_depends_on_its_seed_alone_and_its_generator_on_the_la
     assert G.spec['n_classes'] == 10
     z, y = torch.randn(20, 8, generator=rng), torch.randint(0, 10, (20,), generator=rng)
     assert torch.equal(generate(G, z, y), generate(gan.G, z, y)) and not torch.equal(generate(G, z, y), generate(G, z, (y + 1) % 10))
+
+
+@pytest.mark.parametrize('arch', [name for name, arch in ARCHITECTURES.items() if arch.conditional])
+def test_a_conditional_network_without_its_labels_says_so(arch, rng):
+    gan = tiny(arch=arch, conditional=True)
+    with pytest.raises(InputError, match='y=None'): gan.G(torch.randn(3, 8, generator=rng))
+    with pytest.raises(InputError, match='y=None'): gan.D(torch.zeros(3, 1, 16, 16))
 
 
 @pytest.mark.parametrize('arch', [name for name, arch in ARCHITECTURES.items() if not arch.conditional])
@@ -476,7 +491,8 @@ def forgotten(gan):
     return set(changed), {path for path, t in changed.items() if t.data_ptr() not in listed}
 
 
-GIVEN = [dict(), dict(ema=0.9), dict(optimizer='rmsprop'), dict(penalty='r1', penalty_every=2), *(dict(arch=name, ema=0.9) for name in ARCHITECTURES)]
+GIVEN = [dict(), dict(ema=0.9), dict(optimizer='rmsprop'), dict(penalty='r1', penalty_every=2), *(dict(arch=name, ema=0.9) for name in ARCHITECTURES),
+         dict(arch='resnet', d_options='spectral=true minibatch_std=true'), dict(arch='cdcgan', conditional=True, d_options='head=concat')]
 
 
 @pytest.mark.parametrize('given', GIVEN, ids=str)
@@ -485,6 +501,29 @@ def test_every_tensor_that_training_changes_is_in_the_list(given):
     changed, missed = forgotten(gan)
     assert not missed
     for part in ('G', 'D', 'opt_g', 'opt_d', *(['G_ema'] if 'ema' in given else [])): assert any(path.startswith(f'gan.{part}.') for path in changed), part
+
+
+@pytest.mark.parametrize('given', [
+    dict(arch='resnet', d_options='spectral=true minibatch_std=true', penalty='r1'), dict(arch='progressive', ema=0.9, d_options='spectral=true'),
+    dict(arch='resnet', conditional=True), dict(arch='cdcgan', conditional=True, d_options='head=classes')], ids=str)
+def test_networks_with_more_state_than_weights_are_taken_up_again_and_undone_bit_for_bit(given):
+    data, file = tiny_data(200), io.BytesIO()
+    whole, again = tiny(**given), tiny(**given)
+    for gan in (whole, again):
+        for net in (gan.G, gan.D):
+            if hasattr(net, 'set_progress'): net.set_progress(0.2)             # in the middle of a fade
+    def go_on(gan):
+        train_epoch(gan, data)
+        return weights(gan.G, gan.D, buffers=True)
+    train_epoch(whole, data)
+    torch.save(whole.state_dict(), file)
+    file.seek(0)
+    again.load_state_dict(torch.load(file, weights_only=True))
+    restore, before = whole.snapshot(), weights(whole.G, whole.D, buffers=True)
+    expected = go_on(whole)
+    assert torch.equal(go_on(again), expected) and not torch.equal(before, expected)
+    restore()
+    assert torch.equal(weights(whole.G, whole.D, buffers=True), before) and torch.equal(go_on(whole), expected)
 
 
 def test_a_part_that_the_list_forgets_is_found(monkeypatch):

@@ -12,7 +12,7 @@ __all__ = ['SHARED', 'ARCHITECTURES', 'INITS', 'GENERATOR', 'Network', 'activati
 import json
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from inspect import signature
 from pathlib import Path
@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from ..foundations.core import InputError, Registry, nearest, write_file
 
@@ -133,6 +134,7 @@ class Architecture:
     image_size: int|None = None  # the size it was made for; None: that of the data
     g_init: str = 'normal'       # a name in `INITS`
     d_init: str = 'normal'
+    choices: dict[str, Registry] = field(default_factory=dict)    # arguments that are names, and the names there are
 
     @property
     def g_defaults(self) -> dict: return _own(self.generator)
@@ -195,6 +197,12 @@ INITS = Registry('init',
     he = lambda w, rng: nn.init.kaiming_uniform_(w, nonlinearity='relu', generator=rng),
 )
 
+def _draw(m:nn.Module, rule:Callable, rng:torch.Generator) -> None:
+    if not is_parametrized(m, 'weight'): return rule(m.weight, rng)
+    rule(m.parametrizations.weight.original, rng)     # `m.weight` is computed anew each time: drawing into it would be lost
+    with torch.no_grad():
+        for _ in range(15): m.weight                  # spectral norm learns of the new weights: one power iteration each time
+
 def init_weights(
     net:nn.Module,
     rng:torch.Generator,  # a CPU generator
@@ -202,8 +210,8 @@ def init_weights(
 ) -> None:
     "Draw all weights anew, in place."
     for m in net.modules():
-        if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)): INITS[init](m.weight, rng)
-        elif isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)): _draw(m, INITS[init], rng)
+        elif isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)) and m.affine:
             nn.init.normal_(m.weight, 1.0, 0.02 if init == 'normal' else 0.0, generator=rng)
         if getattr(m, 'bias', None) is not None: nn.init.zeros_(m.bias)
 

@@ -36,7 +36,7 @@ def _descend(gan:GAN, loss:Tensor, opt:torch.optim.Optimizer) -> Tensor:
     opt.zero_grad()
     gan.scaler.scale(loss).backward()
     gan.scaler.unscale_(opt)
-    norm = get_total_norm(p.grad for group in opt.param_groups for p in group['params'])
+    norm = get_total_norm(p.grad for group in opt.param_groups for p in group['params'] if p.grad is not None)    # none: of a later stage
     gan.scaler.step(opt)
     gan.scaler.update()
     return norm

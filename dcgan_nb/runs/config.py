@@ -74,12 +74,12 @@ def _own(arch:str, player:str) -> dict:
 def _option(text:str, default):
     "A value of the type of the default."
     if isinstance(default, str): return text
-    value = literal_eval(text)
+    value = literal_eval(text.capitalize() if isinstance(default, bool) else text)    # a shell's true is Python's True
     if type(default) is float and type(value) is int: value = float(value)
     if type(value) is not type(default) or value - value != 0: raise ValueError
     return value
 
-def _options(name:str, text:str, own:dict) -> dict:
+def _options(name:str, text:str, own:dict, choices:dict) -> dict:
     "'n_extra=1 norm=batch' as a dictionary, names and types checked."
     known = {k: v for k, v in own.items() if k not in ARGUMENTS.values()}
     found = {}
@@ -91,6 +91,7 @@ def _options(name:str, text:str, own:dict) -> dict:
         try: found[k] = _option(value, known[k])
         except (ValueError, SyntaxError, TypeError):
             raise InputError(f"{name}={text!r}: {k} must be like {known[k]!r}: write {k}={known[k]}.") from None
+        if k in choices: choices[k][found[k]]        # raises for an unknown name
     return found
 
 # %% ../../nbs/runs/31_config.ipynb #a789e4ce
@@ -98,7 +99,7 @@ def _spec(config:RunConfig, player:str) -> dict:
     "What a network is built from."
     c, own = config, _own(config.arch, player)
     named = {k: getattr(c, name) for name, k in ARGUMENTS.items() if name[0] == player and k in own}
-    options = _options(f'{player}_options', getattr(c, f'{player}_options'), own)
+    options = _options(f'{player}_options', getattr(c, f'{player}_options'), own, ARCHITECTURES[c.arch].choices)
     return dict(arch=c.arch, channels=c.channels, size=c.image_size, **own | named | options) | (
         dict(n_classes=c.n_classes) if c.n_classes else {})
 
