@@ -175,7 +175,7 @@ def _without_contradictions(c:RunConfig) -> RunConfig:
                          f"{' or '.join(str(n) for n in (1, 3) if n >= ds.channels)}.")
     check_size(c.arch, c.image_size)
     check_extractor(c.feature_extractor, ds)
-    check_metrics(c.metrics, bool(c.conditional and ds.classes))
+    check_metrics(c.metrics, bool(c.conditional and ds.classes), c.feature_extractor, c.train_on == 'train')
     for player in 'gd': _spec(c, player)              # raises for options that are none
     if not c.conditional: return c
     if not ARCHITECTURES[c.arch].conditional:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..foundations.batches import as_images
 from ..foundations.core import InputError, Registry, cache_dir, write_file
 from ..foundations.datasets import ImageData, stratified_indices
-from .features import Features, cached_features, content_key, extract
+from .features import EXTRACTORS, Features, cached_features, content_key, extract
 
 # %% ../../nbs/scores/21_metrics.ipynb #bc551c0e
 def metric_key(
@@ -177,6 +177,7 @@ class Sample:
     images: Tensor                # (n, c, h, w) uint8
     net: nn.Module                # the extractor: images in [−1, 1] → (features, logits)
     labels: Tensor|None = None    # (n,) int64, their classes; None: unknown
+    index: Tensor|None = None     # (n,) int64, their places in the set they were drawn from
     remember: bool = False        # keep the features in the project's cache? For images that come again
 
     def __len__(self): return len(self.images)
@@ -199,7 +200,7 @@ class Metric:
     "A score of generated images."
     title: str                      # as tables and axes say it
     function: Callable              # (real, fake): two `Sample`s → value, (value, std), or a dict of these by name
-    needs: tuple = ('features',)    # of features, logits, images, labels
+    needs: tuple = ('features',)    # of features, logits, images, labels, training (all training images, a third `Sample`)
     lower_is_better: bool = True
     digits: int = 3                 # after the point, in tables
     ratio: bool = True              # are two values compared by their ratio, or by their difference?
@@ -234,42 +235,52 @@ def chosen_metrics(
 def check_metrics(
     names:Iterable,      # in `METRICS`
     has_labels:bool,     # are the classes of generated and of real images known?
+    extractor:str='clf', # in `EXTRACTORS`
+    held_out:bool=True,  # has the generator never seen the test images?
 ) -> None:
-    "An `InputError` if a metric needs labels where there are none."
+    "An `InputError` if a metric needs what is not there."
     for name in names:
-        if 'labels' in METRICS[name].needs and not has_labels:
+        needs = METRICS[name].needs
+        if 'labels' in needs and not has_labels:
             raise InputError(f"metrics={name!r} needs the classes of generated and of real images: "
                              "a conditional generator, and a data set that has classes.")
+        if {'labels', 'logits'} <= {*needs} and not EXTRACTORS[extractor].needs_family:
+            raise InputError(f"metrics={name!r} asks whether the extractor names the right class, but the classes of "
+                             f"feature_extractor={extractor!r} are not the data's: take feature_extractor='clf'.")
+        if 'training' in needs and not held_out:
+            raise InputError(f"metrics={name!r} compares with test images that were not trained on: take train_on='train'.")
 
 # %% ../../nbs/scores/21_metrics.ipynb #6a4c45e8
-def _scores(names:Iterable, real:Sample, fake:Sample) -> dict:
+def _scores(names:Iterable, real:Sample, fake:Sample, training:Sample) -> dict:
     "name → (value, std or None)"
     results, scores = {}, {}
     for name in names:
-        function = METRICS[name].function
-        if function not in results: results[function] = function(real, fake)
+        metric = METRICS[name]
+        function, more = metric.function, [training] if 'training' in metric.needs else []
+        if function not in results: results[function] = function(real, fake, *more)
         score = results[function][name] if isinstance(results[function], dict) else results[function]
         scores[name] = score if isinstance(score, tuple) else (score, None)
     return scores
 
-def _reference_file(name:str, real:Sample, reference:Sample) -> Path|None:
+def _reference_file(name:str, *samples:Sample) -> Path|None:
     "Where a metric's value for real images is remembered; None if its formula is in no module."
     try: formula = Path(inspect.getsourcefile(inspect.unwrap(METRICS[name].function))).read_bytes()
     except (TypeError, OSError): return None
     key = hashlib.sha256(formula + name.encode())
-    for sample in (real, reference):
+    for sample in samples:
         key.update(sample.key.encode())
         if sample.labels is not None: key.update(sample.labels.numpy().tobytes())
     return cache_dir()/'references'/f'{key.hexdigest()[:32]}.json'
 
 # %% ../../nbs/scores/21_metrics.ipynb #3588d66b
-def _references(names:Iterable, real:Sample, reference:Sample) -> dict:
+def _references(names:Iterable, real:Sample, reference:Sample, training:Sample) -> dict:
     "name → value of real images, from the project's cache where it is there."
-    files, known = {name: _reference_file(name, real, reference) for name in names}, {}
+    seen, known = {name: [real, reference] + [training] * ('training' in METRICS[name].needs) for name in names}, {}
+    files = {name: _reference_file(name, *samples) for name, samples in seen.items()}
     for name, file in files.items():
         with suppress(OSError, ValueError):        # not there, or damaged: compute again
             if file: known[name] = json.loads(file.read_text())
-    for name, (value, _) in _scores([n for n in names if n not in known], real, reference).items():
+    for name, (value, _) in _scores([n for n in names if n not in known], real, reference, training).items():
         known[name] = value
         if file := files[name]:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -281,7 +292,7 @@ def _drawn(x:Tensor, y:Tensor|None, net:nn.Module, n:int) -> Sample:
     "n real images, every class in proportion."
     y = None if y is None else y.cpu()
     chosen = stratified_indices(torch.zeros(len(x)) if y is None else y, n)
-    return Sample(x[chosen], net, None if y is None else y[chosen], remember=True)
+    return Sample(x[chosen], net, None if y is None else y[chosen], chosen, remember=True)
 
 # %% ../../nbs/scores/21_metrics.ipynb #ac2ffe11
 def evaluate(
@@ -294,18 +305,19 @@ def evaluate(
 ) -> dict:                      # key → value, std (None where there is none), reference, n_fake, n_real
     "Scores of generated images, each with what real images score in their place."
     names, n, result = chosen_metrics(metrics), len(x_fake), {}
-    check_metrics(names, y_fake is not None and data.y_test is not None)
+    check_metrics(names, y_fake is not None and data.y_test is not None, extractor)
     if n > (most := min(len(data.x_test), len(data.x_train))):
         raise InputError(f"n_eval={n} is more than the {most} real images to compare with.")
     x_fake = as_images(x_fake, data.info.size, data.info.channels)
+    training = Sample(data.x_train, net, None if data.y_train is None else data.y_train.cpu(), remember=True)
     sizes = {name: min(n, METRICS[name].n_max or n) for name in names}
     for size in dict.fromkeys(sizes.values()):
         real, reference = _drawn(data.x_test, data.y_test, net, size), _drawn(data.x_train, data.y_train, net, size)
         fake = Sample(x_fake[:size], net, None if y_fake is None else y_fake[:size].cpu())
         group = [name for name in names if sizes[name] == size]
-        references = _references(group, real, reference)
+        references = _references(group, real, reference, training)
         result |= {metric_key(name, extractor, size):
                        dict(value=value, std=std, reference=references[name], n_fake=size,
                             n_real=size if METRICS[name].compares else 0)
-                   for name, (value, std) in _scores(group, real, fake).items()}
+                   for name, (value, std) in _scores(group, real, fake, training).items()}
     return result

@@ -71,6 +71,10 @@ def _first_sure(record:dict, confidence:float=0.9, n_classes:int=9) -> float|Non
         if h.get('confidence', 0) >= confidence and h['n_classes'] >= n_classes: return seen / 60_000
     return None
 
+def _d_auc(record:dict) -> float|None:
+    "None in older records, and where the test images were trained on."
+    return record['d_scores']['auc'] if record['config']['train_on'] == 'train' else None
+
 def _memory(record:dict) -> float|None:
     return record['peak_memory_mb']['cuda'] or record['peak_memory_mb']['process']
 
@@ -85,6 +89,7 @@ MEASURES = _Measures('measure',
     change = Measure('change from epoch to epoch', _change, unit='grey levels'),
     first_sure = Measure('first sure digits', _first_sure, ratio=False, unit='epochs of 60,000 images'),
     overfitting = Measure('D’s overfitting', lambda r: overfitting(r['d_scores']), ratio=False),
+    d_auc = Measure('D’s generalization gap', _d_auc, ratio=False, unit='AUC'),
     updates = Measure('G’s updates in an epoch', _updates, lower_is_better=False),
     seconds = Measure('training time', lambda r: r['timings_s'].get('train'), unit='s'),
     memory = Measure('peak memory', _memory, unit='MB'))
