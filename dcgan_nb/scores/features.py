@@ -258,7 +258,7 @@ class Extractor:
 
 @cache
 def _classifier_channels(family:str) -> tuple[int]:
-    "As the shape of its first weights says, without loading them."
+    "The number of channels a shipped classifier takes: the shape of its first weights says it, without loading them."
     with safe_open(ASSETS/f'{family}_clf.safetensors', framework='pt') as f:
         return (f.get_slice('body.0.weight').get_shape()[1],)
 
@@ -272,7 +272,7 @@ EXTRACTORS = Registry('feature_extractor',
 # %% ../../nbs/scores/20_features.ipynb #61864a01
 def check_extractor(
     name:str,            # in `EXTRACTORS`
-    info:DatasetInfo,    # the data set whose images it shall judge
+    info:DatasetInfo,    # the data set whose images it is to judge
 ) -> None:
     "An `InputError` if an extractor cannot judge the images of a data set."
     extractor = EXTRACTORS[name]
@@ -286,7 +286,7 @@ def check_extractor(
 
 def load_extractor(
     name:str,                 # in `EXTRACTORS`
-    info:DatasetInfo,         # the data set whose images it shall judge
+    info:DatasetInfo,         # the data set whose images it is to judge
     weights:Path|None=None,   # a file of weights, for `inception`
     device='cpu',
 ) -> nn.Module:               # images in [−1, 1] → (features, logits), in eval mode
