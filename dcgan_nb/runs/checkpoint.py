@@ -121,6 +121,7 @@ def lock_run(
     lock.flush()
     _held[folder] = lock
 
+# %% ../../nbs/runs/32_checkpoint.ipynb #9212d747
 def is_running(
     folder:Path,     # a run's
 ) -> bool:           # False where files cannot be locked

@@ -81,14 +81,13 @@ class Run:
 
     @cached_property
     def data(self) -> ImageData:
-        c = self.config
-        return _do(self, lambda run: run._timed('data', load_data, c.dataset, c.data_dir, c.device))
+        return _do(self, lambda run: run._timed('data', load_data, *(getattr(run.config, k) for k in ('dataset', 'data_dir', 'device'))))
 
     @cached_property
     def gan(self) -> GAN:
         "Networks and optimizers before the first step, made fast."
         gan = init(self.config)
-        accelerate(*(net for net in (gan.G, gan.D, gan.G_ema) if net is not None))
+        accelerate(*filter(None, (gan.G, gan.D, gan.G_ema)))
         return gan
 
     def _timed(self, part:str, do:Callable, *args):

@@ -39,7 +39,7 @@ class SafeTracker:
             self.tracker = NullTracker()
 
 # %% ../../nbs/runs/33_tracking.ipynb #9aa64f52
-PROJECT = 'dcgan-nb'    # the name of the project there
+PROJECT = 'dcgan-nb'    # the name of the project in wandb
 
 PRIVATE = dict(    # settings of wandb: no output, no code, nothing about the machine, no endless waiting
     silent=True, console='off', host='', save_code=False, disable_code=True, disable_git=True, disable_job_creation=True,
@@ -50,7 +50,7 @@ def _library(config:RunConfig):
     "The module wandb, told to be quiet and to keep its own files in the run folder."
     try:
         import wandb
-        from wandb import Settings     # any folder called wandb can be imported, but has none
+        from wandb import Settings     # a folder called wandb can be imported, too, but has no Settings
     except ImportError:
         raise InputError("tracker='wandb' needs Weights & Biases: pip install 'dcgan-nb[wandb]'.") from None
     os.environ.setdefault('WANDB_ERROR_REPORTING', 'false')
@@ -79,7 +79,7 @@ def _scores(metrics:dict) -> dict:
 
 # %% ../../nbs/runs/33_tracking.ipynb #5f9fff6b
 def _open_run(wandb, config:RunConfig, mode:str):
-    "A run there, under the run's own name, with the epoch as the axis of all curves."
+    "A run in wandb under our run's own id, with the epoch as the axis of all curves."
     run = wandb.init(
         project=PROJECT, id=config.run_id, name=config.run_id, dir=config.run_dir, mode=mode,
         config=config.record(), tags=[config.dataset, config.arch, config.loss],

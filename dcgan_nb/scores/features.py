@@ -56,6 +56,21 @@ def _augment(x:Tensor, mirror:bool, rng:torch.Generator) -> Tensor:
     return torch.where((torch.rand(len(x), 1, 1, 1, generator=rng) < 0.5).to(x.device), x.flip(-1), x)
 
 # %% ../../nbs/scores/20_features.ipynb #7fa8744e
+def _learner(net:Classifier, x:Tensor, y:Tensor, n_steps:int, max_lr:float, mirror:bool, rng:torch.Generator) -> Callable:
+    "A function that learns from the chosen images and returns their loss."
+    opt = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr, total_steps=n_steps)
+    def learn(chosen):
+        batch = _augment(normalize(x[chosen]), mirror, rng).contiguous(memory_format=torch.channels_last)
+        loss = F.cross_entropy(net(batch)[1], y[chosen])
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        schedule.step()
+        return loss.detach()
+    return learn
+
+# %% ../../nbs/scores/20_features.ipynb #d866371d
 def fit_classifier(
     x:Tensor,             # (n, c, h, w) uint8
     y:Tensor,             # (n,) int64, their classes, on the same device
@@ -73,16 +88,7 @@ def fit_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = Classifier(x.shape[1], n_classes, width).to(x.device, memory_format=torch.channels_last)
-    opt = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr, total_steps=n_epochs * n_steps)
-    def learn(chosen):
-        batch = _augment(normalize(x[chosen]), mirror, rng).contiguous(memory_format=torch.channels_last)
-        loss = F.cross_entropy(net(batch)[1], y[chosen])
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        schedule.step()
-        return loss.detach()
+    learn = _learner(net, x, y, n_epochs * n_steps, max_lr, mirror, rng)
     for epoch in range(n_epochs):
         net.train()
         order = torch.randperm(len(x), generator=rng).to(x.device).split(batch_size)[:n_steps]
@@ -276,7 +282,7 @@ class Extractor:
 
 @cache
 def _classifier_channels(family:str) -> tuple[int]:
-    "As the shape of its first weights says, without loading them."
+    "The number of channels a shipped classifier takes: the shape of its first weights says it, without loading them."
     with safe_open(ASSETS/f'{family}_clf.safetensors', framework='pt') as f:
         return (f.get_slice('body.0.weight').get_shape()[1],)
 
@@ -290,7 +296,7 @@ EXTRACTORS = Registry('feature_extractor',
 # %% ../../nbs/scores/20_features.ipynb #61864a01
 def check_extractor(
     name:str,            # in `EXTRACTORS`
-    info:DatasetInfo,    # the data set whose images it shall judge
+    info:DatasetInfo,    # the data set whose images it is to judge
 ) -> None:
     "An `InputError` if an extractor cannot judge the images of a data set."
     extractor = EXTRACTORS[name]
@@ -304,7 +310,7 @@ def check_extractor(
 
 def load_extractor(
     name:str,                 # in `EXTRACTORS`
-    info:DatasetInfo,         # the data set whose images it shall judge
+    info:DatasetInfo,         # the data set whose images it is to judge
     weights:Path|None=None,   # a file of weights, for `inception`
     device='cpu',
 ) -> nn.Module:               # images in [−1, 1] → (features, logits), in eval mode

@@ -179,8 +179,8 @@ def _report(o) -> int:
 def _study(o) -> int:
     """Train what claims need and say what comes of it. Runs that are finished are not run again.
 
-    dcgan-nb study A4                     # two losses, five seeds each
-    dcgan-nb study A4 D2 --seeds 10       # more seeds: all that are there are judged
+    dcgan-nb study {claim}                     # its arms, each with several seeds
+    dcgan-nb study {claim} --seeds 10        # more seeds: all that are there are judged
     """
     _plan(o)
     failed = _snakemake(o, 'study', study=o.claims or 'ALL', seeds=o.seeds, mnist=o.mnist)
@@ -195,7 +195,7 @@ def _study(o) -> int:
 def _plan(o) -> int:
     """What a study would run, what is done, and how long the rest will take. Nothing is started.
 
-    dcgan-nb plan A4                      # one claim
+    dcgan-nb plan {claim}                      # one claim
     dcgan-nb plan --profile full          # everything, as published
     """
     print_plan(o.profile, o.claims, f'{o.reports}/runs', o.mnist or '', o.seeds, cores=os.cpu_count() if o.cores == 'all' else o.cores)
@@ -207,7 +207,7 @@ def _verdicts(o) -> int:
     """The verdicts on claims, from the records that are there. It takes seconds.
 
     dcgan-nb verdicts                     # all claims
-    dcgan-nb verdicts A --runs own        # of project A, your own runs in place of published ones
+    dcgan-nb verdicts {project} --runs own         # of one project, your own runs in place of published ones
     """
     print_verdicts(o.claims, o.reports, o.runs)
     return 0
@@ -236,8 +236,8 @@ def chapter_page(
 def _page(o) -> int:
     """The chapter in which a claim stands, alone, as HTML. It takes less than a minute.
 
-    dcgan-nb page A4
-    dcgan-nb page A4 --runs own
+    dcgan-nb page {claim}
+    dcgan-nb page {claim} --runs own
     """
     for letter in dict.fromkeys(c.project.lower() for c in chosen_claims(o.claims)):
         print(f"The page: open {chapter_page(f'project_{letter}', Path(o.reports), o.runs)}")
@@ -268,13 +268,18 @@ def _show(o) -> int:
 class _Parser(argparse.ArgumentParser):
     def error(self, message): raise InputError(f'{message}; {self.prog} --help says more.')
 
+def _help(command:Callable) -> str:
+    "Its docstring, with a claim that there is as the example."
+    claim = next(c for c in chosen_claims() if c.arms)
+    return dedent('    ' + command.__doc__).format(claim=claim.id, project=claim.project)
+
 def parsed(
     words:list[str],      # the command and its arguments
 ) -> tuple[Callable, argparse.Namespace]:
     "The command and its options, all of them checked."
     command = COMMANDS[words[0]]
-    parser = _Parser(prog=f'dcgan-nb {words[0]}', description=dedent('    ' + command.__doc__), formatter_class=argparse.RawDescriptionHelpFormatter)
-    if command.claims: parser.add_argument('claims', nargs=command.claims, help="ids or beginnings of ids: A4, D2, B; none: all")
+    parser = _Parser(prog=f'dcgan-nb {words[0]}', description=_help(command), formatter_class=argparse.RawDescriptionHelpFormatter)
+    if command.claims: parser.add_argument('claims', nargs=command.claims, help="ids or beginnings of ids; none: all")
     if command.run: parser.add_argument('run', help="a run's id, or its beginning")
     for name in command.options:
         o = OPTIONS[name]
