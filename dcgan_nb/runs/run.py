@@ -65,6 +65,8 @@ def _do(run, step:Callable):
         raise
     finally: torch.set_num_threads(before)
 
+def _data(c:RunConfig) -> ImageData: return load_data(c.dataset, c.data_dir, c.device)
+
 # %% ../../nbs/runs/35_run.ipynb #a9e46639
 class Run:
     "A run under way; a finished one has its `record` and does nothing again."
@@ -80,8 +82,7 @@ class Run:
         return self.record
 
     @cached_property
-    def data(self) -> ImageData:
-        return _do(self, lambda run: run._timed('data', load_data, *(getattr(run.config, k) for k in ('dataset', 'data_dir', 'device'))))
+    def data(self) -> ImageData: return _do(self, lambda run: run._timed('data', _data, run.config))
 
     @cached_property
     def gan(self) -> GAN:
