@@ -38,6 +38,7 @@ def record(config, name='fid', value=None, **more):
     elif name == 'first_sure':     # sure of noise first, which is all one digit to the classifier
         parts['history'] = [dict(n_images=value*30_000, confidence=c, n_classes=k) for c, k in ((1.0, 1), (0.95, 9), (0.97, 10))]
     elif name == 'overfitting': parts['d_scores'] = dict(train=3, test=3 - 2*value, fake=1)
+    elif name == 'd_auc': parts['d_scores'] = dict(auc=value)
     elif name == 'updates': parts['history'] = [dict(n_images=value * config['batch_size'] * config['d_steps'])]
     elif name == 'seconds': parts['timings_s'] = dict(train=value)
     elif name == 'memory': parts['peak_memory_mb'] = dict(process=value if config['device'] == 'cpu' else 1, cuda=None if config['device'] == 'cpu' else value)
@@ -113,7 +114,8 @@ def test_measuring_never_fails_on_records_that_lack_something(draw):
         if isinstance(x, list): return [gnaw(v) for v in x if draw.random() > 0.15]
         return None if draw.random() < 0.1 else x
     epochs = [dict(n_images=9000, confidence=0.31*i, n_classes=10, change=5.0 if i else None, tenths=dict(g_loss=[1.0, 2.0], g_grad=[0.1, 0.2])) for i in range(4)]
-    whole = dict(config=dict(batch_size=32, d_steps=1), history=epochs, timings_s=dict(train=9.0), d_scores=dict(train=2.0, test=1.0, fake=0.0),
+    whole = dict(config=dict(batch_size=32, d_steps=1, train_on='train'), history=epochs, timings_s=dict(train=9.0),
+                 d_scores=dict(train=2.0, test=1.0, fake=0.0, auc=0.6),
                  peak_memory_mb=dict(cuda=None, process=500), metrics={f'{k}_clf_10k': dict(value=1.0) for k in METRICS})
     assert all(measured(name, whole) is not None for name in MEASURED)
     for r, name in itertools.product([gnaw(whole) for _ in range(300)], MEASURED):

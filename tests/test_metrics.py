@@ -11,9 +11,12 @@ from dcgan_nb.foundations.batches import to_uint8
 from dcgan_nb.foundations.core import InputError
 from dcgan_nb.foundations.datasets import load_data
 from dcgan_nb.projects.b import project_b_features, project_b_score
+from dcgan_nb.scores.conditional import fid_by_class
+from dcgan_nb.scores.diagnostics import auc
 from dcgan_nb.scores.features import Classifier, InceptionV3, extract, load_extractor
-from dcgan_nb.scores.metrics import (METRICS, STANDARD_METRICS, Metric, evaluate, fid, fid_infinity, frechet_distance, inception_score, kid, precision_recall,
-                                     statistics)
+from dcgan_nb.scores.metrics import (METRICS, STANDARD_METRICS, Metric, Sample, evaluate, fid, fid_infinity, frechet_distance, inception_score, kid,
+                                     precision_recall, statistics)
+from dcgan_nb.scores.memorization import copied_share, interpolate, nearest_rows
 
 SAMPLE = load_data('fashion_mnist_sample')
 
@@ -141,6 +144,61 @@ def test_scores_do_not_depend_on_the_order_of_the_images(rng):
                                    lambda x: precision_recall(torch.zeros(50, 4), x), lambda x: fid_infinity(torch.zeros(50, 4), x)])
 def test_no_score_without_sense(score, bad, message):
     with pytest.raises(InputError, match=message): score(bad)
+
+
+# What FID does not say
+
+def test_the_generalization_gap_is_the_mann_whitney_statistic(rng):
+    high, low = torch.randint(0, 8, (57,), generator=rng).float(), torch.randint(-1, 7, (43,), generator=rng).float()      # many ties
+    u = scipy.stats.mannwhitneyu(high.numpy(), low.numpy()).statistic
+    assert auc(high, low) == pytest.approx(u / (57*43)) and auc(low, high) == pytest.approx(1 - auc(high, low))
+
+
+def test_nearest_rows_are_the_nearest(rng):
+    x, among = torch.randn(33, 3, 5, generator=rng) + 100, torch.randn(71, 3, 5, generator=rng) + 100
+    d = torch.cdist(x.flatten(1).double(), among.flatten(1).double())
+    index, distance = nearest_rows(x, among, batch_size=int(torch.randint(1, 40, (1,), generator=rng)))
+    assert torch.equal(index, d.argmin(1)) and torch.allclose(distance.double(), d.min(1).values, rtol=1e-4)
+    others = torch.cdist(among.flatten(1).double(), among.flatten(1).double()).fill_diagonal_(math.inf)
+    assert torch.equal(nearest_rows(among, among, torch.arange(71))[0], others.argmin(1))
+
+
+def test_the_copied_share_finds_the_share_of_copies(rng):
+    n, n_train, n_held_out, copies = 4000, 3000, 1000, 1200
+    learned = torch.randint(0, n_train + n_held_out, (n - copies,), generator=rng)
+    copied = torch.randint(0, n_train, (copies,), generator=rng)
+    share, sigma = copied_share(torch.cat([copied, learned]), n_train, n_held_out)
+    assert share == pytest.approx(copies / n, abs=6*sigma) and share > 6*sigma
+    assert sigma > math.sqrt(n_train / n_held_out / n), 'samples that share their nearest image count for less'
+
+
+def test_copies_of_training_images_are_caught_and_unseen_images_are_not(rng):
+    clf = load_extractor('clf', SAMPLE.info)
+    copies = (SAMPLE.x_train[torch.randperm(1000, generator=rng)[:200]] + torch.randn(200, 1, 28, 28, generator=rng) * 10).clamp(0, 255).to(torch.uint8)
+    caught = evaluate(copies, SAMPLE, clf, metrics='copying')['copying_clf_200']
+    assert caught['value'] > 0.9 and caught['value'] > 5*caught['std'] and abs(caught['reference']) < 6*caught['std']
+    noise = torch.randint(0, 256, copies.shape, dtype=torch.uint8, generator=rng)
+    found = evaluate(noise, SAMPLE, clf, metrics='copying')['copying_clf_200']
+    assert found['value'] < 4*found['std']
+
+
+def test_wrong_classes_are_seen_by_the_scores_of_classes_and_by_no_other():
+    clf, x, y = load_extractor('clf', SAMPLE.info), SAMPLE.x_train[:300], SAMPLE.y_train[:300]
+    right, wrong = (evaluate(x, SAMPLE, clf, metrics='fid gantest fidclass', y_fake=labels) for labels in (y, (y + 1) % 10))
+    assert right['fid_clf_300'] == wrong['fid_clf_300']
+    assert right['gantest_clf_300']['value'] > 0.9 and wrong['gantest_clf_300']['value'] < 0.1
+    assert wrong['fidclass_clf_300']['value'] > 5*right['fidclass_clf_300']['value']
+    by_class = fid_by_class(Sample(SAMPLE.x_test, clf, SAMPLE.y_test), Sample(x, clf, y), SAMPLE.info.classes)
+    assert tuple(by_class) == SAMPLE.info.classes
+
+
+def test_interpolation_stays_on_the_sphere_and_goes_evenly(rng):
+    z = torch.randn(2, 7, 30, generator=rng).double()
+    z = z / z.norm(dim=2, keepdim=True)
+    path = interpolate(*z, n_steps=6)
+    assert torch.allclose(path.norm(dim=2), torch.ones(7, 6).double()) and torch.allclose(path[:, 0], z[0]) and torch.allclose(path[:, -1], z[1])
+    steps = path.diff(dim=1).norm(dim=2)
+    assert torch.allclose(steps, steps[:, :1].expand(-1, 5))
 
 
 # Project B's estimator

@@ -2,6 +2,7 @@
 import gzip
 import hashlib
 import io
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import tiny, tiny_config, tiny_data, weights
+from conftest import ROOT, tiny, tiny_config, tiny_data, weights
 from torch import nn
 
 from dcgan_nb.foundations import datasets
@@ -24,8 +25,10 @@ from dcgan_nb.gan.state import N_FIXED, init
 from dcgan_nb.gan.train import d_step, g_step, train, train_epoch
 from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.parameters import PROFILES
+from dcgan_nb.runs.records import read_record
+from dcgan_nb.runs.run import scores_of
 from dcgan_nb.scores.diagnostics import flags
-from dcgan_nb.scores.features import CLASSIFIERS, extract, load_classifier
+from dcgan_nb.scores.features import CLASSIFIERS, extract, load_classifier, load_extractor
 from dcgan_nb.scores.metrics import evaluate, fid, kid, precision_recall
 
 load_projects()                        # the tests of every loss and every architecture are also those of the projects
@@ -379,6 +382,34 @@ def test_only_a_bounded_loss_can_be_won(monkeypatch):
     gan = train(tiny(loss='critic', epochs=3, d_lr=0.01), tiny_data(200), report=None)
     assert gan.history[-1]['d_loss'] < -1, 'far below where any bounded loss is won'
     assert flags(gan.config.record(), gan.history) == {}
+
+
+@pytest.mark.parametrize('extractor, flagged', [('clf', True), ('imagenet', False), ('inception', False)])
+def test_a_collapse_is_seen_only_in_classes_that_are_the_datas(extractor, flagged, tmp_path):
+    history = [dict(epoch=1, finite=True, d_loss=1.0, g_loss=1.0, n_classes=1)]
+    assert flags(tiny_config(feature_extractor=extractor).record(), history) == (dict(collapsed=1) if flagged else {})
+    paths = sorted((ROOT/'reports/records').glob('*/record.json'))
+    record = next(r for r in map(json.loads, (p.read_text() for p in paths)) if r['status'] == 'finished')
+    record['config'] |= dict(feature_extractor=extractor)
+    for h in record['history']: h |= dict(n_classes=2, d_loss=1.0)
+    record['run_id'] = RunConfig.of_record(record['config']).run_id
+    (tmp_path/'record.json').write_text(json.dumps(record))
+    assert read_record(tmp_path)['flags'].get('collapsed') == (1 if flagged else None)
+
+
+def test_scores_are_asked_for_only_where_they_mean_something(labeled):
+    assert tiny_config(**labeled, metrics='gantest gantrain fidclass copying').metrics == ('gantest', 'gantrain', 'fidclass', 'copying')
+    for given, message in ((dict(metrics='gantrain'), "metrics='gantrain' needs the classes"), (dict(metrics='fidclass'), "metrics='fidclass' needs the classes"),
+                           (dict(labeled, metrics='gantest', feature_extractor='imagenet'), "take feature_extractor='clf'"),
+                           (dict(metrics='fid copying', train_on='train+test'), "take train_on='train'")):
+        with pytest.raises(InputError, match=message): tiny_config(**given)
+
+
+def test_a_conditional_run_is_scored_by_its_classes_and_by_what_it_has_seen(labeled):
+    gan = train(tiny(**labeled, n_eval=50, metrics='gantest fidclass copying'), tiny_data(), report=None)
+    found = scores_of(gan, SAMPLE, load_extractor('clf', SAMPLE.info))
+    assert list(found['metrics']) == ['gantest_clf_50', 'fidclass_clf_50', 'copying_clf_50']
+    assert found['d_scores'].keys() == {'train', 'test', 'fake', 'auc'} and 0 <= found['d_scores']['auc'] <= 1
 
 
 def test_a_relativistic_loss_sees_the_real_images_in_both_steps(monkeypatch):
