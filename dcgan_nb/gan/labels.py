@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HEADS', 'LABELS', 'needed', 'ConditionalBatchNorm2d', 'batch_norm', 'EmbedClass', 'Projection', 'ClassLoss',
-           'own_losses', 'LabelMaps', 'label_maps', 'score_layers', 'cdcgan_generator', 'cdcgan_discriminator']
+           'LabelMaps', 'label_maps', 'score_layers', 'cdcgan_generator', 'cdcgan_discriminator']
 
 # %% ../../nbs/gan/11_labels.ipynb #6777854a
 import torch
@@ -84,15 +84,6 @@ class ClassLoss(nn.Module):
         return scores[:, 0]
 
     def __getstate__(self): return {**self.__dict__, 'own_loss': None}   # a copy has had no forward pass
-
-def own_losses(
-    net:nn.Module,
-) -> Tensor|None:    # scalar; None: no layer left one
-    "The sum of what layers have left behind in the last forward pass; they forget it."
-    left = [m for m in net.modules() if getattr(m, 'own_loss', None) is not None]
-    total = sum(m.own_loss for m in left) if left else None
-    for m in left: m.own_loss = None
-    return total
 
 # %% ../../nbs/gan/11_labels.ipynb #1e2d89c9
 class LabelMaps(nn.Module):

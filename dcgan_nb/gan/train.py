@@ -17,9 +17,10 @@ from torch.nn.utils import get_total_norm
 
 from ..foundations.batches import batches
 from ..foundations.core import InputError, random_stream
+from .augment import augment
 from .losses import LOSSES
-from .networks import generate
-from .optim import autocast, float32_products
+from .networks import generate, own_losses
+from .optim import LR_DECAYS, autocast, float32_products
 from .penalties import PENALTIES
 from .state import GAN
 
@@ -41,10 +42,14 @@ def _descend(gan:GAN, loss:Tensor, opt:torch.optim.Optimizer) -> Tensor:
     gan.scaler.update()
     return norm
 
-def _score(gan:GAN, x:Tensor, y:Tensor|None) -> Tensor:
-    "What the loss sees of D's opinion on x, in float32."
+def _seen(gan:GAN, x:Tensor) -> Tensor:
+    "Images as D sees them."
+    return augment(x, gan.config.augment)
+
+def _score(gan:GAN, x:Tensor, y:Tensor|None) -> tuple[Tensor, Tensor|None]:
+    "What the loss sees of D's opinion on x, in float32; what D's layers make of it, if they have losses of their own."
     d = gan.D(x, y).float()
-    return d.sigmoid() if gan.config.sigmoid_scores else d
+    return d.sigmoid() if gan.config.sigmoid_scores else d, own_losses(gan.D)
 
 # %% ../../nbs/gan/18_train.ipynb #f67b5149
 def d_step(
@@ -56,22 +61,27 @@ def d_step(
     c = gan.config
     with autocast(c.precision, x.device):
         with torch.no_grad(): x_fake = gan.G(draw_noise(gan, len(x)), y)
-        d_real, d_fake = _score(gan, x, y), _score(gan, x_fake, y)
+        x, x_fake = _seen(gan, x), _seen(gan, x_fake)
+        (d_real, own_real), (d_fake, own_fake) = _score(gan, x, y), _score(gan, x_fake, y)
         loss = LOSSES[c.loss].d_loss(d_real, d_fake)
     result = dict(d_loss=loss.detach(), d_real=d_real.detach().mean(), d_fake=d_fake.detach().mean())
+    if own_real is not None:
+        loss, result['class_loss'] = loss + own_real + own_fake, (own_real + own_fake).detach()
     penalty = PENALTIES[c.penalty]
     if penalty and gan.n_d_steps % c.penalty_every == 0:
-        value = penalty(gan.D, x, x_fake, y)
+        value = penalty(gan.D, x, x_fake.float(), y)
         loss, result['penalty'] = loss + c.penalty_weight * c.penalty_every * value, value.detach()
+        own_losses(gan.D)       # those of the penalty's passes count for nothing
     gan.n_d_steps += 1
     return result | dict(d_grad=_descend(gan, loss, gan.opt_d))
 
 # %% ../../nbs/gan/18_train.ipynb #f3f8e945
 @torch.no_grad()
 def _average(gan:GAN) -> None:
-    "Move the averaged generator towards G; counters of batch norm are copied."
+    "Move the averaged generator towards G, far at first; counters of batch norm are copied."
+    share = (9 / (10 + gan.n_g_steps)).clamp(min=1 - gan.config.ema)
     for mean, now in zip(gan.G_ema.state_dict().values(), gan.G.state_dict().values()):
-        if mean.is_floating_point(): mean.lerp_(now, 1 - gan.config.ema)
+        if mean.is_floating_point(): mean.lerp_(now, share.to(mean.dtype))
         else: mean.copy_(now)
 
 def g_step(
@@ -83,12 +93,13 @@ def g_step(
     loss = LOSSES[gan.config.loss]
     gan.D.requires_grad_(False)
     with autocast(gan.config.precision, x.device):
-        d_fake = _score(gan, gan.G(draw_noise(gan, len(x)), y), y)
-        value = loss.g_loss(d_fake, _score(gan, x, y) if loss.relativistic else None)
-    g_grad = _descend(gan, value, gan.opt_g)
+        d_fake, own = _score(gan, _seen(gan, gan.G(draw_noise(gan, len(x)), y)), y)
+        value = loss.g_loss(d_fake, _score(gan, _seen(gan, x), y)[0] if loss.relativistic else None)
+    g_grad = _descend(gan, value if own is None else value + own, gan.opt_g)
     gan.D.requires_grad_(True)
     if gan.G_ema is not None: _average(gan)
-    return dict(g_loss=value.detach(), g_grad=g_grad)
+    gan.n_g_steps.add_(1)
+    return dict(g_loss=value.detach(), g_grad=g_grad) | ({} if own is None else dict(g_class_loss=own.detach()))
 
 # %% ../../nbs/gan/18_train.ipynb #f5d398be
 @contextmanager
@@ -106,6 +117,19 @@ def _summary(log:list[dict]) -> tuple[dict, dict]:
     return (dict(zip(log[0], steps.mean(0).tolist())),
             {k: [float(f'{v:.5g}') for v in values] for k, values in zip(log[0], tenths.T.tolist())})
 
+# %% ../../nbs/gan/18_train.ipynb #d8d77956
+def _set_progress(
+    gan:GAN,
+    share:float,     # of all steps of the run, 0 … 1
+) -> None:
+    "Learning rates and networks that depend on how far the run has come."
+    c, factor = gan.config, LR_DECAYS[gan.config.lr_decay]
+    for net in gan.G, gan.D, gan.G_ema:
+        if hasattr(net, 'set_progress'): net.set_progress(share)
+    if factor is None: return
+    for opt, lr in (gan.opt_g, c.g_lr), (gan.opt_d, c.d_lr):
+        for group in opt.param_groups: group['lr'] = lr * factor(share)
+
 # %% ../../nbs/gan/18_train.ipynb #23b7c161
 def train_epoch(
     gan:GAN,
@@ -116,9 +140,10 @@ def train_epoch(
     start, c, epoch, (step_d, step_g) = time.perf_counter(), gan.config, len(gan.history) + 1, steps or (d_step, g_step)
     gan.G.train()
     gan.D.train()
-    d_log, p_log, g_log = [], [], []
+    n, d_log, p_log, g_log = len(data[0]) // c.batch_size, [], [], []
     with layer_noise(c.seed, epoch, data[0].device), float32_products(c.precision):
         for x, y in batches(data, c.batch_size, gan.order, c.shuffle_buffer):
+            _set_progress(gan, (epoch - 1 + len(d_log) / n) / c.epochs)
             d_log.append(step_d(gan, x, y))
             if 'penalty' in d_log[-1]: p_log.append(dict(penalty=d_log[-1].pop('penalty')))
             if len(d_log) % c.d_steps == 0: g_log.append(step_g(gan, x, y))
@@ -163,6 +188,7 @@ def train(
         restore = gan.snapshot()
         gan.history.append(train_epoch(gan, data, steps))
         if gan.diverged: restore()
+        else: _set_progress(gan, len(gan.history) / c.epochs)
         gan.samples.append(generate(gan.sampler, gan.z_fixed, gan.y_fixed).cpu())
         if report: report(gan)
     return gan

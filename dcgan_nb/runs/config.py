@@ -17,7 +17,8 @@ import torch
 
 from ..foundations.core import InputError, load_projects, nearest, project_root
 from ..foundations.datasets import DATASETS, DatasetInfo, TEST_IMAGES, TRAIN_IMAGES, files_in
-from ..gan.networks import ARCHITECTURES, check_size
+from ..gan.losses import LOSSES
+from ..gan.networks import ARCHITECTURES, build_networks, check_size
 from .parameters import DEFAULTS, DEVICES, PARAMETERS, PLACES, PROFILES, RECIPES, Parameters, checked
 from ..scores.features import check_extractor
 from ..scores.metrics import METRICS, STANDARD_METRICS, check_metrics
@@ -177,6 +178,7 @@ def _without_contradictions(c:RunConfig) -> RunConfig:
     check_extractor(c.feature_extractor, ds)
     check_metrics(c.metrics, bool(c.conditional and ds.classes), c.feature_extractor, c.train_on == 'train')
     for player in 'gd': _spec(c, player)              # raises for options that are none
+    _refuse_wrong_graphs(c)
     if not c.conditional: return c
     if not ARCHITECTURES[c.arch].conditional:
         some = [name for name, make in ARCHITECTURES.items() if make.conditional]
@@ -192,12 +194,11 @@ def _refuse_wrong_settings(c:RunConfig) -> None:
                              f"which has no momentum: leave {name} out, or take optimizer='adam'.")
     if c.precision != 'float32' and c.device != 'cuda':
         raise InputError(f"precision={c.precision!r} needs a CUDA device, but device={c.device!r}: take precision='float32'.")
-    if c.graphs and c.device != 'cuda':
-        raise InputError(f"graphs=True needs a CUDA device, but device={c.device!r}: leave graphs out.")
-    if c.graphs and c.penalty != 'none' and c.penalty_every > 1:
-        raise InputError(f"graphs=True contradicts penalty_every={c.penalty_every}: take penalty_every=1, or leave graphs out.")
-    if c.graphs and c.precision == 'amp' and c.optimizer != 'adam':
-        raise InputError(f"graphs=True contradicts optimizer={c.optimizer!r} with precision='amp': leave graphs out.")
+    if c.sigmoid_scores and (LOSSES[c.loss].relativistic or not LOSSES[c.loss].bounded):
+        raise InputError(f"sigmoid_scores=True contradicts loss={c.loss!r}, which is made for D's logits: "
+                         "leave sigmoid_scores out, or take loss='bce'.")
+    if 'saturation' in c.augment.split() and c.channels == 1:
+        raise InputError("augment: 'saturation' does nothing to images of one channel: leave it out, or take 'contrast'.")
 
 def _refuse_wrong_counts(c:RunConfig, ds:DatasetInfo) -> None:
     n = ds.n_train + (ds.n_test if c.train_on == 'train+test' else 0)
@@ -208,6 +209,19 @@ def _refuse_wrong_counts(c:RunConfig, ds:DatasetInfo) -> None:
                          f"G would never move. Take at most {n_batches}.")
     if c.n_eval > ds.n_test:
         raise InputError(f"n_eval={c.n_eval} is more than the {ds.n_test} test images of {c.dataset}: take at most {ds.n_test}.")
+
+# %% ../../nbs/runs/31_config.ipynb #99036b55
+def _refuse_wrong_graphs(c:RunConfig) -> None:
+    if not c.graphs: return
+    if c.device != 'cuda': raise InputError(f"graphs=True needs a CUDA device, but device={c.device!r}: leave graphs out.")
+    if c.penalty != 'none' and c.penalty_every > 1:
+        raise InputError(f"graphs=True contradicts penalty_every={c.penalty_every}: take penalty_every=1, or leave graphs out.")
+    if c.precision == 'amp' and c.optimizer != 'adam':
+        raise InputError(f"graphs=True contradicts optimizer={c.optimizer!r} with precision='amp': leave graphs out.")
+    if c.lr_decay != 'constant':
+        raise InputError(f"graphs=True contradicts lr_decay={c.lr_decay!r}: take lr_decay='constant', or leave graphs out.")
+    if any(hasattr(net, 'set_progress') for net in build_networks(c.g_spec, c.d_spec, c.seed)):
+        raise InputError(f"graphs=True contradicts arch={c.arch!r}, whose networks grow: leave graphs out.")
 
 # %% ../../nbs/runs/31_config.ipynb #a03002c8
 def _present(config:dict) -> dict:

@@ -15,9 +15,10 @@ from pathlib import Path
 from ..foundations.batches import SPLITS
 from ..foundations.core import InputError, Registry, load_projects, write_file
 from ..foundations.datasets import DATASETS
+from ..gan.augment import AUGMENTATIONS
 from ..gan.losses import LOSSES
 from ..gan.networks import ARCHITECTURES, INITS
-from ..gan.optim import OPTIMIZERS, PRECISIONS
+from ..gan.optim import LR_DECAYS, OPTIMIZERS, PRECISIONS
 from ..gan.penalties import PENALTIES
 from ..scores.features import EXTRACTORS
 from ..scores.metrics import METRICS, STANDARD_METRICS, chosen_metrics
@@ -85,12 +86,14 @@ class _Training:
     penalty: str = _name(PENALTIES, 'what D pays for being steep', 'none')
     penalty_weight: float = _number(float, 0, 1e6, 'factor of the penalty', 1.0)
     penalty_every: int = _number(int, 1, 1000, 'steps of D from one penalty to the next', 1)
+    augment: str = _text('changes to all images on their way to D, separated by spaces', '', empty=True, among=AUGMENTATIONS)
     batch_size: int = _number(int, 2, 65_536, 'images in a step', 128)
     epochs: int = _number(int, 1, 10_000, 'passes over the training images', 25)
     d_steps: int = _number(int, 1, 100, 'steps of D for each step of G', 1)
     optimizer: str = _name(OPTIMIZERS, 'rule of both players', 'adam')
     g_lr: float = _number(float, 1e-8, 1.0, 'learning rate of G', 2e-4)
     d_lr: float = _number(float, 1e-8, 1.0, 'learning rate of D', 2e-4)
+    lr_decay: str = _name(LR_DECAYS, 'how both learning rates fade over the run', 'constant')
     beta1: float = _number(float, 0.0, 0.9999, "Adam's momentum; None: 0.5, or no Adam")
     beta2: float = _number(float, 0.0, 0.999999, "Adam's memory of squares; None: 0.999, or no Adam")
     ema: float = _number(float, 0.0, 0.999999, "memory of G's averaged weights, which then draw; 0: no average", 0.0)
@@ -101,8 +104,9 @@ class _Training:
 
 @dataclass(frozen=True)
 class _Scoring:
-    metrics: tuple = field(default=STANDARD_METRICS, metadata=dict(kind=tuple, help='scores, separated by spaces'))
+    metrics: tuple = field(default=STANDARD_METRICS, metadata=dict(kind=tuple, help='scores, separated by spaces', among=METRICS))
     n_eval: int = _number(int, 50, 60_000, 'images to judge, at most as many as there are test images', 10_000)
+    truncation: float = _number(float, 0, 10, 'values of z beyond ± it are drawn again for the judged images; 0: none', 0.0)
     feature_extractor: str = _name(EXTRACTORS, 'the network through which the scores look', 'clf')
     feature_weights: str = _text('file of weights for inception; None: fetched', place=True)
 
@@ -142,6 +146,9 @@ def checked(
     elif m['kind'] is str:
         if not isinstance(value, str) or not (value or m.get('empty')):
             raise InputError(f"{shown} is not {'text' if m.get('empty') else 'a path'}.")
+        if among := m.get('among'):
+            value = ' '.join(value.replace(',', ' ').split())
+            for part in value.split(): among[part]       # raises for an unknown name
     elif m['kind'] is tuple: value = chosen_metrics(value)
     else:
         nearest_in = lambda v: max(m['low'], min(m['high'], v))
@@ -159,7 +166,7 @@ def checked(
 
 # %% ../../nbs/runs/30_parameters.ipynb #53f4bfd0
 def _comment(f) -> str:
-    names = f.metadata.get('known') or (METRICS if f.name == 'metrics' else ())
+    names = f.metadata.get('known') or f.metadata.get('among') or ()
     return f.metadata['help'] + (f": {', '.join(names)}" if names else '')
 
 def parameters_cell() -> str:

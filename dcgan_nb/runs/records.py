@@ -178,7 +178,7 @@ _SCORE = _with(dict(value=_real, std=_maybe), reference=_real, floor=_real) | di
 
 _EPOCH = _with(
     dict(epoch=_count, d_loss=_maybe, g_loss=_maybe, d_real=_maybe, d_fake=_maybe, n_images=_count, seconds=_real),
-    d_grad=_maybe, g_grad=_maybe, penalty=_maybe, finite=dict(type='boolean'),
+    d_grad=_maybe, g_grad=_maybe, penalty=_maybe, class_loss=_maybe, g_class_loss=_maybe, finite=dict(type='boolean'),
     confidence=_real, n_classes=_count, change=_maybe, tenths=_with({}, more=dict(type='array', items=_maybe)))
 
 # %% ../../nbs/runs/34_records.ipynb #965468db

@@ -17,7 +17,7 @@ from ..foundations.batches import as_images, to_uint8, training_set
 from ..foundations.core import random_stream
 from ..foundations.datasets import ImageData, load_data, stratified_indices
 from ..gan.fast import accelerate, keep_memory, recorded_steps
-from ..gan.networks import generate
+from ..gan.networks import draw_z, generate
 from ..gan.state import GAN, init
 from ..gan.train import epoch_line, train
 from .checkpoint import Checkpoints, lock_run, remove_checkpoints, resume
@@ -35,7 +35,7 @@ def drawn_images(
 ) -> tuple[Tensor, Tensor|None]:   # (n_eval, c, h, w) uint8, (n_eval,) classes or None
     "The images that a run is judged by."
     c, rng = gan.config, random_stream(gan.config.seed, 'evaluation')
-    z = torch.randn(c.n_eval, c.latent_dim, generator=rng).to(c.device)
+    z = draw_z(c.n_eval, c.latent_dim, rng, c.truncation).to(c.device)
     y = data.y_test[stratified_indices(data.y_test.cpu(), c.n_eval)] if c.n_classes else None
     return to_uint8(generate(gan.sampler, z, y)), y
 

@@ -38,13 +38,14 @@ def sample_statistics(
 
 # %% ../../nbs/scores/22_diagnostics.ipynb #e7b147e5
 @lru_cache
-def _landmarks(d_loss:Callable, sigmoid_scores:bool) -> tuple[float, float]:
+def _landmarks(d_loss:Callable, sigmoid_scores:bool, relativistic:bool) -> tuple[float, float]:
     s = torch.linspace(-30, 30, 601)
     if sigmoid_scores: s = s.sigmoid()
     with torch.random.fork_rng(devices=[]):       # a loss may draw random labels
         torch.manual_seed(0)
         loss = lambda real, fake: d_loss(real.expand(500), fake.expand(500)).item()
-        apart = min(loss(x, s[0]) for x in s) + min(loss(s[0], x) for x in s) - loss(s[0], s[0])
+        if relativistic: apart = min(loss(x, y) for x in s[::20] for y in s[::20])
+        else: apart = min(loss(x, s[0]) for x in s) + min(loss(s[0], x) for x in s) - loss(s[0], s[0])
         return apart, min(loss(x, x) for x in s)
 
 def d_landmarks(
@@ -52,7 +53,8 @@ def d_landmarks(
     sigmoid_scores:bool=False,      # does the loss see σ of the logits?
 ) -> tuple[float, float]|None:      # D's least loss if it tells all images apart, and if it tells none; None: unbounded
     "Between which values D's loss moves while D learns."
-    return _landmarks(LOSSES[loss].d_loss, sigmoid_scores) if LOSSES[loss].bounded else None
+    known = LOSSES[loss]
+    return _landmarks(known.d_loss, sigmoid_scores, known.relativistic) if known.bounded else None
 
 def d_lead(
     d_loss:float,                   # D's mean loss
