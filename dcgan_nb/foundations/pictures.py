@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from .core import InputError, cache_dir, first_line, write_file
@@ -37,19 +37,19 @@ def opened(
 ) -> Image.Image:    # upright
     "A picture as it is meant to be seen."
     readers = [name for start, name in FORMATS.items() if content.startswith(start)]
-    if not readers: raise _Unusable(FOREIGN)
+    if not readers or (readers == ['WEBP'] and content[8:12] != b'WEBP'): raise _Unusable(FOREIGN)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
             warnings.simplefilter('error', Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(content), formats=readers)
             if min(picture.size) < size / 2: raise _Unusable(f'smaller than half of image_size={size}')
             picture.draft(picture.mode, (4*size, 4*size))
             picture.load()
             return ImageOps.exif_transpose(picture)
+    except _Unusable: raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError): raise _Unusable(BOMB) from None
-    except UnidentifiedImageError: raise _Unusable(FOREIGN if readers == ['WEBP'] else DAMAGED) from None
-    except (OSError, SyntaxError, ValueError, ArithmeticError, LookupError, EOFError, MemoryError, TypeError) as error:
-        raise _Unusable(DAMAGED) from error       # Pillow's readers raise any of these
+    except Exception as error: raise _Unusable(DAMAGED) from error       # nonsense makes Pillow raise anything
 
 # %% ../../nbs/foundations/05_pictures.ipynb #5b08e3a9
 def as_square(
@@ -77,6 +77,8 @@ def _listed(folder:Path) -> list[Path]:
         if len(files) > MOST_FILES: raise InputError(f"{folder} has more than {MOST_FILES:,} files: name the folder that holds the pictures alone.")
     return files
 
+def _text(name:str) -> str: return os.fsencode(name).decode('utf-8', 'backslashreplace')     # names may be any bytes
+
 def _content(file:Path) -> bytes:
     if not file.is_file() or not file.stat().st_size: raise _Unusable('empty, or no file')
     with open(file, 'rb') as f:
@@ -90,7 +92,7 @@ def read_pictures(
     "All pictures in a folder, by their path in it."
     used, skipped, seen = {}, {}, {}
     for file in _listed(folder):
-        name = file.relative_to(folder).as_posix()
+        name = _text(file.relative_to(folder).as_posix())
         try:
             content = _content(file)
             pixels = as_square(opened(content, size), size)
@@ -98,6 +100,7 @@ def read_pictures(
             used[name] = sha, pixels
         except _Unusable as reason: skipped[name] = str(reason)
         except OSError as error: skipped[name] = f'cannot be read: {error.strerror or first_line(error)}'
+        except (ValueError, ArithmeticError, MemoryError): skipped[name] = DAMAGED       # it could be opened, but not converted
     return used, skipped
 
 # %% ../../nbs/foundations/05_pictures.ipynb #5b13e3a9
@@ -139,8 +142,7 @@ def held_out(
     return chosen
 
 # %% ../../nbs/foundations/05_pictures.ipynb #5b1fe3a9
-_NUMBER = '([1-9][0-9]{0,6})'
-_NAME = re.compile(f'folder_([0-9a-f]{{12}})_{_NUMBER}x([13])_{_NUMBER}_{_NUMBER}(?:_{_NUMBER})?')
+_NAME = re.compile('folder_([0-9a-f]{12})_([1-9][0-9]{0,3})x([13])_([1-9][0-9]{0,6})_([1-9][0-9]{0,6})(?:_([1-9][0-9]{0,2}))?')
 _SEEN = {}         # name → what reading the folder told, in this process
 
 def picture_info(
@@ -164,25 +166,32 @@ def picture_info(
 DATASETS.makers.append(lambda name: _SEEN.get(name) or picture_info(name))
 
 # %% ../../nbs/foundations/05_pictures.ipynb #5b22e3a9
+def _split(used:dict, classes:tuple) -> tuple[list, dict]:
+    "(class, SHA-256) of each picture, sorted, and the files of the data set, mixed."
+    rows = sorted((classes.index(name.split('/')[0]) if classes else 0, sha, pixels) for name, (sha, pixels) in used.items())
+    y, test = [row[0] for row in rows], held_out([row[0] for row in rows])
+    mixed = sorted(range(len(rows)), key=lambda i: rows[i][1])
+    x = torch.stack([row[2] for row in rows])
+    if (x == x[:, :1]).all(): x = x[:, :1]
+    sides = [[i for i in mixed if test[i] == side] for side in (False, True)]
+    files = dict(zip((TRAIN_IMAGES, TEST_IMAGES), (x[side] for side in sides)))
+    if classes: files |= dict(zip((TRAIN_LABELS, TEST_LABELS), (torch.tensor(y, dtype=torch.uint8)[side] for side in sides)))
+    return [row[:2] for row in rows], files
+
 def _prepared(folder:Path, size:int) -> tuple[dict, dict]:
     "What `picture_info` is told of a folder, and the files of the data set."
     used, skipped = read_pictures(folder, size)
-    n_files = len(used) + len(skipped)
-    classes = _classes(used, skipped)
+    n_files, classes = len(used) + len(skipped), _classes(used, skipped)
     if len(used) < FEWEST:
         raise InputError(f"data_dir={str(folder)!r} has {len(used)} usable pictures, at least {FEWEST} are needed.{_told(skipped)}")
-    class_of = lambda name: classes.index(name.split('/')[0]) if classes else 0
-    rows = sorted((class_of(name), sha, pixels) for name, (sha, pixels) in used.items())
-    y, x, test = torch.tensor([row[0] for row in rows]), torch.stack([row[2] for row in rows]), torch.tensor(held_out([row[0] for row in rows]))
-    if (x == x[:, :1]).all(): x = x[:, :1]
-    digest = hashlib.sha256(json.dumps([size, [(classes[k] if classes else '', sha) for k, sha, _ in rows]]).encode()).hexdigest()[:12]
-    counts = [(~test).sum().item(), test.sum().item(), *([len(classes)] if classes else [])]
-    files = {TRAIN_IMAGES: x[~test], TEST_IMAGES: x[test]}
-    if classes: files |= {TRAIN_LABELS: y[~test].byte(), TEST_LABELS: y[test].byte()}
+    rows, files = _split(used, classes)
+    digest = hashlib.sha256(json.dumps([size, [(classes[k] if classes else '', sha) for k, sha in rows]]).encode()).hexdigest()[:12]
+    (n_train, channels, *_), n_test = files[TRAIN_IMAGES].shape, len(files[TEST_IMAGES])
+    name = f'folder_{digest}_{size}x{channels}_{n_train}_{n_test}' + (f'_{len(classes)}' if classes else '')
     note = (f"{len(used):,} of {n_files:,} files are used, cropped to a square and scaled to {size} × {size} pixels; "
-            f"{counts[1]:,} of them are held out for the scores.{_told(skipped)}")
-    return dict(name='_'.join(map(str, (f'folder_{digest}_{size}x{x.shape[1]}', *counts))), title=f'{folder.resolve().name} ({digest})',
-                classes=classes, sha256={stem: hashlib.sha256(idx_bytes(v)).hexdigest() for stem, v in files.items()}, note=note), files
+            f"{n_test:,} of them are held out for the scores.{_told(skipped)}")
+    return dict(name=name, title=f'{_text(folder.resolve().name)} ({digest})', classes=classes, note=note,
+                sha256={stem: hashlib.sha256(idx_bytes(v)).hexdigest() for stem, v in files.items()}), files
 
 # %% ../../nbs/foundations/05_pictures.ipynb #5b23e3a9
 def _stamp(folder:Path, size:int) -> str:
