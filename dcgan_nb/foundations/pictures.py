@@ -85,25 +85,27 @@ def _content(file:Path) -> bytes:
         start = f.read(4)                # a film is not read to its end
         return start + f.read() if start.startswith(tuple(FORMATS)) else start
 
+# %% ../../nbs/foundations/05_pictures.ipynb #5b13e3a9
 def read_pictures(
     folder:Path,
     size:int,                       # height and width wanted
 ) -> tuple[dict, dict]:             # file → (SHA-256 of the file, its pixels); file → why it is skipped
     "All pictures in a folder, by their path in it."
-    used, skipped, seen = {}, {}, {}
+    used, skipped, seen = {}, {}, set()
     for file in _listed(folder):
         name = _text(file.relative_to(folder).as_posix())
         try:
             content = _content(file)
             pixels = as_square(opened(content, size), size)
-            if (first := seen.setdefault(sha := hashlib.sha256(content).hexdigest(), name)) != name: raise _Unusable('a second copy')
+            if (sha := hashlib.sha256(content).hexdigest()) in seen: raise _Unusable('a second copy')
+            seen.add(sha)
             used[name] = sha, pixels
         except _Unusable as reason: skipped[name] = str(reason)
         except OSError as error: skipped[name] = f'cannot be read: {error.strerror or first_line(error)}'
         except (ValueError, ArithmeticError, MemoryError): skipped[name] = DAMAGED       # it could be opened, but not converted
     return used, skipped
 
-# %% ../../nbs/foundations/05_pictures.ipynb #5b13e3a9
+# %% ../../nbs/foundations/05_pictures.ipynb #5b15e3a9
 OF_A_CLASS = 4       # pictures, at least
 
 def _classes(used:dict, skipped:dict) -> tuple:
@@ -117,7 +119,7 @@ def _classes(used:dict, skipped:dict) -> tuple:
         skipped[name] = f'in no subfolder of {OF_A_CLASS} pictures or more (each is a class)'
     return classes
 
-# %% ../../nbs/foundations/05_pictures.ipynb #5b16e3a9
+# %% ../../nbs/foundations/05_pictures.ipynb #5b18e3a9
 def _told(skipped:dict, most:int=20) -> str:
     "Which files are skipped, and why, in a sentence."
     by_reason = {}
@@ -126,7 +128,7 @@ def _told(skipped:dict, most:int=20) -> str:
     parts = [f"{reason} ({len(names):,}): {', '.join(names[:most])}{more(names)}" for reason, names in by_reason.items()]
     return f" Skipped: {'; '.join(parts)}." if parts else ''
 
-# %% ../../nbs/foundations/05_pictures.ipynb #5b19e3a9
+# %% ../../nbs/foundations/05_pictures.ipynb #5b1be3a9
 FEWEST, HELD_OUT = 100, 50
 
 def held_out(
@@ -141,7 +143,7 @@ def held_out(
         before += count
     return chosen
 
-# %% ../../nbs/foundations/05_pictures.ipynb #5b1fe3a9
+# %% ../../nbs/foundations/05_pictures.ipynb #5b21e3a9
 _NAME = re.compile('folder_([0-9a-f]{12})_([1-9][0-9]{0,3})x([13])_([1-9][0-9]{0,6})_([1-9][0-9]{0,6})(?:_([1-9][0-9]{0,2}))?')
 _SEEN = {}         # name → what reading the folder told, in this process
 
@@ -165,7 +167,7 @@ def picture_info(
 
 DATASETS.makers.append(lambda name: _SEEN.get(name) or picture_info(name))
 
-# %% ../../nbs/foundations/05_pictures.ipynb #5b22e3a9
+# %% ../../nbs/foundations/05_pictures.ipynb #5b24e3a9
 def _split(used:dict, classes:tuple) -> tuple[list, dict]:
     "(class, SHA-256) of each picture, sorted, and the files of the data set, mixed."
     rows = sorted((classes.index(name.split('/')[0]) if classes else 0, sha, pixels) for name, (sha, pixels) in used.items())
@@ -193,7 +195,7 @@ def _prepared(folder:Path, size:int) -> tuple[dict, dict]:
     return dict(name=name, title=f'{_text(folder.resolve().name)} ({digest})', classes=classes, note=note,
                 sha256={stem: hashlib.sha256(idx_bytes(v)).hexdigest() for stem, v in files.items()}), files
 
-# %% ../../nbs/foundations/05_pictures.ipynb #5b23e3a9
+# %% ../../nbs/foundations/05_pictures.ipynb #5b25e3a9
 def _stamp(folder:Path, size:int) -> str:
     "Changes with every change of a folder."
     key = hashlib.sha256(f'{folder.resolve()} {size}'.encode('utf-8', 'surrogateescape'))
@@ -212,6 +214,7 @@ def _remembered(memo:Path) -> tuple[dict, dict]|None:
     except (OSError, ValueError, KeyError, TypeError): pass         # not there, or damaged: read the pictures
     return None
 
+# %% ../../nbs/foundations/05_pictures.ipynb #5b26e3a9
 def picture_set(
     folder:Path,     # of pictures
     size:int,        # height and width wanted
@@ -228,7 +231,7 @@ def picture_set(
     _SEEN[told['name']] = picture_info(**told)
     return told['name'], files
 
-# %% ../../nbs/foundations/05_pictures.ipynb #5b25e3a9
+# %% ../../nbs/foundations/05_pictures.ipynb #5b28e3a9
 def _same(name:str, folder:Path, size:int) -> tuple[str, dict[str, Tensor]]:
     "The pictures in a folder, which must be those of the name."
     found, files = picture_set(folder, size)

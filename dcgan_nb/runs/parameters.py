@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..foundations.batches import SPLITS
 from ..foundations.core import InputError, Registry, load_projects, write_file
-from ..foundations import more_datasets, pictures    # they register data sets
+from ..foundations import more_datasets, pictures    # noqa: F401 (they register data sets)
 from ..foundations.datasets import DATASETS
 from ..gan.losses import LOSSES
 from ..gan.networks import ARCHITECTURES, INITS
