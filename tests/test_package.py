@@ -27,6 +27,7 @@ from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.parameters import PROFILES
 from dcgan_nb.runs.records import read_record
 from dcgan_nb.runs.run import scores_of
+from dcgan_nb.scores import features
 from dcgan_nb.scores.diagnostics import flags
 from dcgan_nb.scores.features import CLASSIFIERS, extract, load_classifier, load_extractor
 from dcgan_nb.scores.metrics import evaluate, fid, kid, precision_recall
@@ -173,8 +174,11 @@ def test_a_color_data_set_trains_from_one_line(color):
 def test_a_data_set_that_no_shipped_classifier_can_judge_is_found_out_before_training(color, monkeypatch, family, channels):
     monkeypatch.setitem(DATASETS, 'color', replace(DATASETS['color'], family=family, channels=channels))
     given = SMALL | dict(dataset='color', data_dir=str(color), n_eval=50, batch_size=20)
-    with pytest.raises(InputError, match="Color: .*feature_extractor='clf' .*-p feature_extractor imagenet"): RunConfig.resolve(**given)
+    with pytest.raises(InputError, match="Color: .*feature_extractor='clf' .*-p feature_extractor imagenet"): RunConfig.resolve(**given, feature_extractor='clf')
     assert RunConfig.resolve(**given, feature_extractor='imagenet').feature_extractor == 'imagenet'
+    for installed, extractor in ((True, 'imagenet'), (False, 'none')):             # nobody named one
+        monkeypatch.setattr(features, 'find_spec', lambda package: installed or None)
+        assert RunConfig.resolve(**given).feature_extractor == extractor
 
 
 def test_a_data_set_without_classes_trains_too(color, monkeypatch):

@@ -55,11 +55,13 @@ class Registry(dict):
     def __init__(self, kind:str, # what the entries are, in the singular: 'loss'
                  **entries):     # the parts, by name
         super().__init__(entries)
-        self.kind = kind
+        self.kind, self.makers = kind, []     # functions of a name → part, or None
 
     def __missing__(self, name):
         load_projects()
         if name in self: return self[name]
+        for make in self.makers:
+            if (part := make(name)) is not None: return part
         raise InputError(f"{self.kind}={name!r} is not known.{nearest(name, self)} Known: {', '.join(self)}.")
 
 # %% ../../nbs/foundations/01_core.ipynb #9abd6f44

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['ASSETS', 'TRAIN_IMAGES', 'TRAIN_LABELS', 'TEST_IMAGES', 'TEST_LABELS', 'CLOTHES', 'DIGITS', 'DATASETS', 'idx_bytes',
-           'write_idx', 'read_idx', 'DatasetInfo', 'stratified_indices', 'files_in', 'find_data', 'ImageData',
-           'load_data', 'make_sample']
+           'write_idx', 'read_idx', 'DatasetInfo', 'stratified_indices', 'files_in', 'settled', 'find_data',
+           'ImageData', 'load_data', 'make_sample']
 
 # %% ../../nbs/foundations/02_datasets.ipynb #6d1db66e
 import gzip, hashlib, math, os, shutil, struct, subprocess, tempfile, zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import InputError, Registry, cache_dir
+from .core import InputError, Registry, cache_dir, write_file
 
 # %% ../../nbs/foundations/02_datasets.ipynb #22e62bad
 def idx_bytes(
@@ -36,11 +37,11 @@ def write_idx(
 
 # %% ../../nbs/foundations/02_datasets.ipynb #2adf0b46
 def read_idx(
-    path:Path,  # an idx file of bytes, plain or gzipped (told by its first bytes, not by its name)
+    path:Path,  # an idx file of bytes, plain or gzipped (told by its first bytes, not by its name), or a `zipfile.Path`
 ) -> Tensor:    # uint8, of the shape the file states
     "Read one idx file; a truncated or foreign file raises an `InputError` that names it."
     try:
-        raw = Path(path).read_bytes()
+        raw = (path if hasattr(path, 'read_bytes') else Path(path)).read_bytes()
         if raw[:2] == b'\x1f\x8b': raw = gzip.decompress(raw)
         if raw[:3] != b'\0\0\x08': raise ValueError(f"starts with {raw[:4]!r}, an idx file of bytes with 00 00 08")
         shape = struct.unpack_from(f'>{raw[3]}I', raw, 4)
@@ -64,10 +65,13 @@ class DatasetInfo:
     channels: int = 1
     size: int = 28                # height and width in pixels
     torchvision: str|None = None  # the class of torchvision.datasets that downloads it
+    split: str|None = None        # which part of that class
     debian: str|None = None       # Debian's package of it
     packaged: bool = False        # does it ship inside this package?
     mirror: bool = True           # is a mirrored image still one of its class?
     note: str = ''                # what every record and page must say of it
+    read: Callable|None = None    # folder → the files as tensors, for a folder that holds them in another format
+    settle: Callable|None = None  # (data_dir or None, size or None) → the name of the set that is meant
 
     def __post_init__(self):
         if bool(self.classes) != (TEST_LABELS in self.sha256):
@@ -99,13 +103,17 @@ DATASETS['fashion_mnist_sample'] = DatasetInfo('Fashion-MNIST (shipped sample)',
          "good for trying things out, not for conclusions.")
 
 # %% ../../nbs/foundations/02_datasets.ipynb #7e5d58cb
-DATASETS['mnist'] = DatasetInfo('MNIST', DIGITS, 60_000, 10_000, family='mnist', mirror=False, torchvision='MNIST',
+def _whole_or_10k(folder, size) -> str:
+    found = files_in(folder, DATASETS['mnist']) if folder else dict.fromkeys((TEST_IMAGES, TRAIN_IMAGES))
+    return 'mnist_10k' if found[TEST_IMAGES] and not found[TRAIN_IMAGES] else 'mnist'
+
+DATASETS['mnist'] = DatasetInfo('MNIST', DIGITS, 60_000, 10_000, family='mnist', mirror=False, torchvision='MNIST', settle=_whole_or_10k,
     sha256={TRAIN_IMAGES: 'ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db',
             TRAIN_LABELS: '65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5',
             TEST_IMAGES: '0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7',
             TEST_LABELS: 'ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2'})
 
-DATASETS['mnist_10k'] = replace(DATASETS['mnist'], title='MNIST (10,000 test digits)', n_train=8_000, n_test=2_000,
+DATASETS['mnist_10k'] = replace(DATASETS['mnist'], title='MNIST (10,000 test digits)', n_train=8_000, n_test=2_000, settle=None,
     sha256={stem: DATASETS['mnist'].sha256[stem] for stem in (TEST_IMAGES, TEST_LABELS)},
     note="MNIST's 60,000 training digits were not at hand: the 10,000 test digits were split, "
          "stratified, into 8,000 for training and 2,000 for evaluation.")
@@ -135,16 +143,28 @@ def files_in(
 
 def _read_folder(info:DatasetInfo, folder:Path) -> dict:
     "The files of a data set in `folder` as tensors, verified."
-    found = files_in(folder, info)
-    if missing := [stem + '.gz' for stem, path in found.items() if path is None]:
+    found, others = files_in(folder, info), {sha: i.title for i in DATASETS.values() for sha in i.sha256.values() if sha}
+    if info.read and None in found.values(): found, tensors = dict.fromkeys(found, folder), info.read(folder)
+    elif missing := [stem + '.gz' for stem, path in found.items() if path is None]:
         raise InputError(f"{folder} lacks {', '.join(missing)}")
-    tensors = {stem: read_idx(path) for stem, path in found.items()}
+    else: tensors = {stem: read_idx(path) for stem, path in found.items()}
     for stem, x in tensors.items():
         expected, sha = info.sha256[stem], hashlib.sha256(idx_bytes(x)).hexdigest()
         if expected and sha != expected:
             raise InputError(f"{found[stem]} is not {info.title}'s: its content has SHA-256 {sha[:12]}…, "
                              f"expected {expected[:12]}…")
+        if not expected and sha in others: raise InputError(f"{found[stem]} is of {others[sha]}, not of {info.title}")
     return tensors
+
+# %% ../../nbs/foundations/02_datasets.ipynb #a39368af
+def settled(
+    name:str,                  # in `DATASETS`
+    data_dir:Path|None=None,   # where its files are; None: anywhere
+    size:int|None=None,        # height and width that are asked for; None: the data set's
+) -> str:                      # of a data set with one content
+    "The data set that is really there: what a folder holds decides which content is meant."
+    settle = DATASETS[name].settle
+    return settle(None if data_dir is None else Path(data_dir).expanduser(), size) if settle else name
 
 # %% ../../nbs/foundations/02_datasets.ipynb #8c850bfd
 def _packaged(name, info, to):
@@ -172,12 +192,9 @@ def _torchvision_download(name, info, to):
     import torchvision
     with tempfile.TemporaryDirectory() as tmp:
         get = getattr(torchvision.datasets, info.torchvision)
-        try: train, test = get(tmp, train=True, download=True), get(tmp, train=False, download=True)
+        try: get(tmp, download=True, **(dict(split=info.split) if info.split else {}))
         except Exception as error: raise InputError(' '.join(str(error).split())) from error
-        for stem, values in zip((TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS),
-                                (train.data, train.targets, test.data, test.targets)):
-            x = torch.as_tensor(values).to(torch.uint8)
-            write_idx(x.permute(0, 3, 1, 2) if x.ndim == 4 else x, to/f'{stem}.gz')
+        for stem, x in _read_folder(info, Path(tmp)).items(): write_file(to/stem, idx_bytes(x))
     return to
 
 def _debian_download(name, info, to):
@@ -227,9 +244,10 @@ def find_data(
             return _read_folder(info, source(name, info, cached)), source.__doc__
         except InputError as error: tried.append(f"{source.__doc__}: {error}")
     debian = f", or install Debian's package {info.debian}" if info.debian else ''
+    original = f" (or {info.read.__doc__})" if info.read else ''
     raise InputError(f"{info.title} could not be found. Tried\n" + '\n'.join(f'  - {t}' for t in tried) +
         f"\nPut {', '.join(f'{stem}.gz' for stem in info.sha256)} into {cached}, "
-        f"or into any folder and pass data_dir=that folder{debian}, "
+        f"or into any folder{original} and pass data_dir=that folder{debian}, "
         "or run on dataset='fashion_mnist_sample', which ships with the package.")
 
 # %% ../../nbs/foundations/02_datasets.ipynb #f3cf4b2c
@@ -273,10 +291,11 @@ def _train_and_test(info:DatasetInfo, files:dict) -> tuple:
 # %% ../../nbs/foundations/02_datasets.ipynb #3ca456d8
 def load_data(
     name:str='fashion_mnist',   # a name in `DATASETS`
-    data_dir:Path|None=None,    # a folder with the idx files, .gz or not; None: look everywhere
+    data_dir:Path|None=None,    # a folder with its files; None: look everywhere
     device='cpu',               # where the tensors shall live
 ) -> ImageData:
     "Find, verify and load a data set; an `InputError` says what was tried if it cannot be had."
+    name = settled(name, data_dir)
     info = DATASETS[name]
     files, source = find_data(name, data_dir)
     parts = _train_and_test(info, files)

@@ -10,17 +10,16 @@ import hashlib
 import json
 from ast import literal_eval
 from dataclasses import dataclass
-from pathlib import Path
 from shlex import quote
 
 import torch
 
 from ..foundations.core import InputError, load_projects, nearest, project_root
-from ..foundations.datasets import DATASETS, DatasetInfo, TEST_IMAGES, TRAIN_IMAGES, files_in
+from ..foundations.datasets import DATASETS, DatasetInfo, settled
 from ..gan.losses import LOSSES
 from ..gan.networks import ARCHITECTURES, build_networks, check_size
 from .parameters import DEFAULTS, DEVICES, PARAMETERS, PLACES, PROFILES, RECIPES, Parameters, checked
-from ..scores.features import check_extractor
+from ..scores.features import check_extractor, fitting_extractor
 from ..scores.metrics import METRICS, STANDARD_METRICS, check_metrics
 
 # %% ../../nbs/runs/31_config.ipynb #e209a207
@@ -117,13 +116,6 @@ def pick_device(
                          f"{', '.join(d for d, there in present.items() if there)}.")
     return device
 
-# %% ../../nbs/runs/31_config.ipynb #e2128203
-def _available(dataset:str, data_dir:str|None) -> str:
-    "`mnist_10k` in place of `mnist` where the named folder holds the test digits alone."
-    if dataset != 'mnist' or data_dir is None: return dataset
-    found = files_in(Path(data_dir).expanduser(), DATASETS['mnist'])
-    return 'mnist_10k' if found[TEST_IMAGES] and not found[TRAIN_IMAGES] else 'mnist'
-
 # %% ../../nbs/runs/31_config.ipynb #d7f74f56
 def _of_architecture(arch:str) -> dict:
     "The parameters of a run that an architecture has defaults for."
@@ -138,12 +130,14 @@ def _merged(given:dict, profile:str) -> dict:
 
 def _with_defaults(values:dict, given:dict) -> dict:
     "What is still None, from the data set and the optimizer."
-    dataset = _available(values['dataset'], values['data_dir'])
+    dataset = settled(values['dataset'], values['data_dir'], values['image_size'])
     ds, adam = DATASETS[dataset], values['optimizer'] == 'adam'
     late = dict(image_size=ds.size, channels=ds.channels, **(dict(beta1=0.5, beta2=0.999) if adam else {}))
     if not adam and 'beta1' not in given: values = values | dict(beta1=None)     # a recipe's, for Adam
     values = values | {k: v for k, v in late.items() if values[k] is None} | dict(dataset=dataset)
-    return values if 'n_eval' in given else values | dict(n_eval=min(values['n_eval'], ds.n_test))
+    fitting = dict(n_eval=min(values['n_eval'], ds.n_test), batch_size=min(values['batch_size'], ds.n_train),
+                   feature_extractor=fitting_extractor(values['feature_extractor'], ds))
+    return values | {k: v for k, v in fitting.items() if k not in given}
 
 # %% ../../nbs/runs/31_config.ipynb #a93ec035
 def _all_checked(given:dict) -> dict:
@@ -176,6 +170,8 @@ def _without_contradictions(c:RunConfig) -> RunConfig:
                          f"{' or '.join(str(n) for n in (1, 3) if n >= ds.channels)}.")
     check_size(c.arch, c.image_size)
     check_extractor(c.feature_extractor, ds)
+    if c.feature_extractor == 'none' and c.metrics != STANDARD_METRICS:
+        raise InputError("feature_extractor='none' takes no scores: leave metrics out, or take feature_extractor='imagenet'.")
     check_metrics(c.metrics, bool(c.conditional and ds.classes), c.feature_extractor, c.train_on == 'train')
     for player in 'gd': _spec(c, player)              # raises for options that are none
     _refuse_wrong_graphs(c)

