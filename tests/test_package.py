@@ -527,7 +527,7 @@ def forgotten(gan):
 
 
 GIVEN = [dict(), dict(ema=0.9), dict(optimizer='rmsprop'), dict(penalty='r1', penalty_every=2), *(dict(arch=name, ema=0.9) for name in ARCHITECTURES),
-         dict(arch='resnet', d_options='spectral=true minibatch_std=true'), dict(arch='cdcgan', conditional=True, d_options='head=concat')]
+         dict(arch='resnet', d_options='spectral=true minibatch_std=true'), dict(arch='cdcgan', conditional=True, d_options='head=concat'), dict(arch='cdcgan', conditional=True, d_options='head=classes')]
 
 
 @pytest.mark.parametrize('given', GIVEN, ids=str)
