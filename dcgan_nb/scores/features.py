@@ -57,20 +57,20 @@ def _augment(x:Tensor, mirror:bool, rng:torch.Generator) -> Tensor:
     if not mirror: return x
     return torch.where((torch.rand(len(x), 1, 1, 1, generator=rng) < 0.5).to(x.device), x.flip(-1), x)
 
-# %% ../../nbs/scores/20_features.ipynb #7fa8744e
-def _learner(net:Classifier, x:Tensor, y:Tensor, n_steps:int, max_lr:float, mirror:bool, rng:torch.Generator) -> Callable:
-    "A function that learns from the chosen images and returns their loss."
-    opt = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr, total_steps=n_steps)
-    def learn(chosen):
-        batch = _augment(normalize(x[chosen]), mirror, rng).contiguous(memory_format=torch.channels_last)
-        loss = F.cross_entropy(net(batch)[1], y[chosen])
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        schedule.step()
-        return loss.detach()
-    return learn
+# %% ../../nbs/scores/20_features.ipynb #5c019753
+def _new_classifier(channels:int, n_classes:int, width:int, seed:int, device) -> Classifier:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Classifier(channels, n_classes, width).to(device, memory_format=torch.channels_last)
+
+def _step(net:Classifier, opt, schedule, x:Tensor, y:Tensor) -> Tensor:
+    "One step on a batch of images in [−1, 1]; its loss."
+    loss = F.cross_entropy(net(x.contiguous(memory_format=torch.channels_last))[1], y)
+    opt.zero_grad()
+    loss.backward()
+    opt.step()
+    schedule.step()
+    return loss.detach()
 
 # %% ../../nbs/scores/20_features.ipynb #d866371d
 def fit_classifier(
@@ -87,14 +87,15 @@ def fit_classifier(
 ) -> Classifier:          # in eval mode, on the images' device
     "A classifier of some images, from scratch."
     rng, n_steps = torch.Generator().manual_seed(seed), len(x) // batch_size
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = Classifier(x.shape[1], n_classes, width).to(x.device, memory_format=torch.channels_last)
-    learn = _learner(net, x, y, n_epochs * n_steps, max_lr, mirror, rng)
+    net = _new_classifier(x.shape[1], n_classes, width, seed, x.device)
+    opt = torch.optim.AdamW(net.parameters(), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr, total_steps=n_epochs * n_steps)
+    batch = lambda chosen: (_augment(normalize(x[chosen]), mirror, rng), y[chosen])
     for epoch in range(n_epochs):
         net.train()
         order = torch.randperm(len(x), generator=rng).to(x.device).split(batch_size)[:n_steps]
-        after_epoch(net, epoch + 1, sum(learn(chosen) for chosen in order).item() / n_steps)
+        loss = sum(_step(net, opt, schedule, *batch(chosen)) for chosen in order).item() / n_steps
+        after_epoch(net, epoch + 1, loss)
     return net.eval()
 
 # %% ../../nbs/scores/20_features.ipynb #e615e920

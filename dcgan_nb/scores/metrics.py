@@ -177,8 +177,8 @@ class Sample:
     images: Tensor                # (n, c, h, w) uint8
     net: nn.Module                # the extractor: images in [−1, 1] → (features, logits)
     labels: Tensor|None = None    # (n,) int64, their classes; None: unknown
-    index: Tensor|None = None     # (n,) int64, their places in the set they were drawn from
     remember: bool = False        # keep the features in the project's cache? For images that come again
+    index: Tensor|None = None     # (n,) int64, their places in the set they were drawn from; None: in none
 
     def __len__(self): return len(self.images)
 
@@ -292,7 +292,7 @@ def _drawn(x:Tensor, y:Tensor|None, net:nn.Module, n:int) -> Sample:
     "n real images, every class in proportion."
     y = None if y is None else y.cpu()
     chosen = stratified_indices(torch.zeros(len(x)) if y is None else y, n)
-    return Sample(x[chosen], net, None if y is None else y[chosen], chosen, remember=True)
+    return Sample(x[chosen], net, None if y is None else y[chosen], remember=True, index=chosen)
 
 # %% ../../nbs/scores/21_metrics.ipynb #ac2ffe11
 def evaluate(
