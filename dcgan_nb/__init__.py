@@ -6,7 +6,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _WHERE = dict(RunConfig='runs.config', run='runs.run', load_generator='gan.networks', generate='gan.networks', load_data='foundations.datasets',
-              read_record='runs.records', DATASETS='runs.parameters', ARCHITECTURES='gan.networks', LOSSES='gan.losses', PENALTIES='gan.penalties',
+              read_record='runs.records', DATASETS='foundations.pictures', ARCHITECTURES='gan.networks', LOSSES='gan.losses', PENALTIES='gan.penalties',
               METRICS='scores.metrics', RECIPES='runs.parameters', CLAIMS='study.claims')
 __all__ = list(_WHERE)
 

@@ -118,12 +118,12 @@ def test_fifty_pictures_are_refused_in_one_sentence(run, tmp_path):
 def test_no_bytes_surprise_the_reader_of_pictures(monkeypatch, rng, tmp_path):
     monkeypatch.setenv('DCGAN_NB_CACHE', str(tmp_path/'cache'))
     photos = write_pictures(tmp_path/'photos', 100, classes=())
-    whole, bytes_ = [p.read_bytes() for p in sorted(photos.iterdir())[:3]], lambda n: torch.randint(0, 256, (n,), generator=rng).to(torch.uint8).numpy().tobytes()
+    whole, noise = [p.read_bytes() for p in sorted(photos.iterdir())[:3]], lambda n: torch.randint(0, 256, (n,), generator=rng).to(torch.uint8).numpy().tobytes()
     for i in range(60):
         content = bytearray(whole[i % 3][:len(whole[i % 3]) // (1 + i // 30)])
         at = torch.randint(12, len(content) - 8, (), generator=rng).item()
-        content[at:at + 8] = bytes_(8)
-        (photos/f'x{i}').write_bytes(content if i % 2 else content[:12] + bytes_(60))
+        content[at:at + 8] = noise(8)
+        (photos/f'x{i}').write_bytes(content if i % 2 else content[:12] + noise(60))
     (photos/'bomb.png').write_bytes(whole[0][:16] + struct.pack('>II', 100_000, 100_000) + whole[0][24:])
     (photos/'link').symlink_to(tmp_path/'nowhere')
     (photos/'name \udcff.png').write_bytes(b'\x89PNG')
@@ -135,8 +135,6 @@ def test_no_bytes_surprise_the_reader_of_pictures(monkeypatch, rng, tmp_path):
 
 @pytest.mark.fault('A pickle among the files of CIFAR-10 that would run a command', 'Nothing in it is run; the file is named')
 def test_a_pickle_runs_no_code(tmp_path):
-    class Command:
-        def __reduce__(self): return (lambda: None).__class__.__call__, ()
     class Touch:
         def __reduce__(self): return open, (str(tmp_path/'it ran'), 'w')
     folder = tmp_path/'cifar-10-batches-py'

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from .core import InputError, cache_dir, first_line, write_file
 from .datasets import DATASETS, DatasetInfo, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, idx_bytes, read_idx
+from .more_datasets import FILES
 
 # %% ../../nbs/foundations/05_pictures.ipynb #5b06e3a9
 FORMATS = {b'\x89PNG': 'PNG', b'\xff\xd8\xff': 'JPEG', b'RIFF': 'WEBP'}     # first bytes of a file → Pillow's reader
@@ -157,7 +158,7 @@ def picture_info(
     "The description of a set of pictures, from its name and what else is known of it."
     if not isinstance(name, str) or not (parts := _NAME.fullmatch(name)): return None
     size, channels, n_train, n_test, n_classes = (int(p or 0) for p in parts.groups()[1:])
-    files = (TRAIN_IMAGES, TEST_IMAGES) + ((TRAIN_LABELS, TEST_LABELS) if n_classes else ())
+    files = FILES if n_classes else (TRAIN_IMAGES, TEST_IMAGES)
     classes = tuple(classes) or tuple(f'class {i + 1}' for i in range(n_classes))
     def read(folder):
         "the pictures themselves"

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from ..foundations.batches import SPLITS
 from ..foundations.core import InputError, Registry, load_projects, write_file
-from ..foundations import more_datasets, pictures    # noqa: F401 (they register data sets)
-from ..foundations.datasets import DATASETS
+from ..foundations.pictures import DATASETS     # the last that registers data sets: here all are in it
 from ..gan.augment import AUGMENTATIONS
 from ..gan.losses import LOSSES
 from ..gan.networks import ARCHITECTURES, INITS

@@ -233,5 +233,5 @@ def score_table(
     keys = list(dict.fromkeys(key for r in runs.values() for key in r['metrics']))
     metrics = {key: METRICS[key.split('_')[0]] for key in keys}
     scores = {f'{m.title} {arrow(m)} ({key})': _score_row(key, runs) for key, m in metrics.items()}
-    frame = pd.DataFrame(scores, index=[*runs, 'real reference'], dtype=object).T
-    return pd.concat([frame, pd.DataFrame({label: _run_row(r) for label, r in runs.items()})]).fillna('')
+    frame = pd.DataFrame(scores, index=[*runs, 'real reference']).T
+    return pd.concat([frame, pd.DataFrame({label: _run_row(r) for label, r in runs.items()})]).astype(object).fillna('')
