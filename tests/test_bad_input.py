@@ -142,7 +142,7 @@ CASES = [
     (dict(precision='fp16'), 'Known: float32'), (dict(epochs=0), 'Nearest: 1'), (dict(epochs=-3), 'Nearest: 1'), (dict(batch_size=1), 'Nearest: 2'), (dict(g_lr=0), 'Nearest: 1e-08'), (dict(g_lr=-1.0), 'Nearest: 1e-08'),
     (dict(g_lr=math.nan), 'is not a number'), (dict(batch_size=2000), 'more than the 1000 training images'), (dict(precision='amp', device='cpu'), "take precision='float32'"), (dict(device=NOT_THERE), 'is not there'),
     (dict(n_eval=501), 'take at most 500'), (dict(image_size=30), 'Nearest: 32'), (dict(d_steps=50), 'Take at most 40'), (dict(epochs=2.5), 'Nearest: 2'), (dict(epochs='three'), 'is not a whole number'),
-    (dict(penalty='r3'), "Did you mean 'r1'"), (dict(augment='cutuot'), "Did you mean 'cutout'"), (dict(augment='saturation'), "take 'contrast'"), (dict(lr_decay='cosin'), "Did you mean 'cosine'"), (dict(truncation=-0.5), 'Nearest: 0'),
+    (dict(penalty='r12'), "Did you mean 'r1r2'"), (dict(augment='cutuot'), "Did you mean 'cutout'"), (dict(augment='saturation'), "take 'contrast'"), (dict(lr_decay='cosin'), "Did you mean 'cosine'"), (dict(truncation=-0.5), 'Nearest: 0'),
     (dict(sigmoid_scores=True, loss='rpgan'), "take loss='bce'"), (dict(penalty_every=0), 'Nearest: 1'), (dict(ema=1.0), 'Nearest: 0.999999'), (dict(metrics=''), 'Known: fid'),
     (dict(metrics=7), 'are not names of metrics'), (dict(g_options='n_xtra=1'), "Did you mean 'n_extra'"), (dict(d_options='n_extra=x'), 'n_extra=0'), (dict(g_options='n_extra=2.5'), 'n_extra=0'),
     (dict(g_options='n_extra=1e999'), 'n_extra=0'), (dict(conditional=True), 'takes no classes'), (dict(graphs=True), 'needs a CUDA device'),

@@ -8,7 +8,6 @@ __all__ = ['BLACK', 'AUGMENTATIONS', 'shifted', 'translation', 'with_hole', 'cut
 
 # %% ../../nbs/gan/15_augment.ipynb #33db06ed
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..foundations.core import Registry

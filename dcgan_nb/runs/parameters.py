@@ -128,6 +128,20 @@ PLACES = tuple(f.name for f in fields(Parameters) if f.metadata.get('place'))
 PARAMETERS = {f.name: f for f in fields(Parameters)}
 DEFAULTS = {name: f.default for name, f in PARAMETERS.items()}
 
+# %% ../../nbs/runs/30_parameters.ipynb #5ad0c7e1
+def _number_in_range(shown:str, value, m):
+    nearest_in = lambda v: max(m['low'], min(m['high'], v))
+    if (isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < math.inf
+            or (m['kind'] is int and value != int(value))):
+        article = 'a whole number' if m['kind'] is int else 'a number'
+        near = nearest_in(round(value)) if isinstance(value, float) and math.isfinite(value) else None
+        raise InputError(f"{shown} is not {article} from {m['low']} to {m['high']}." +
+                         (f" Nearest: {near}." if near is not None else ''))
+    if not m['low'] <= value <= m['high']:
+        raise InputError(f"{shown} is out of range, {m['low']} … {m['high']}. "
+                         f"Nearest: {nearest_in(value)}.")
+    return m['kind'](value)
+
 # %% ../../nbs/runs/30_parameters.ipynb #f58600f6
 def checked(
     name:str,     # of a parameter
@@ -149,18 +163,7 @@ def checked(
             value = ' '.join(value.replace(',', ' ').split())
             for part in value.split(): among[part]       # raises for an unknown name
     elif m['kind'] is tuple: value = chosen_metrics(value)
-    else:
-        nearest_in = lambda v: max(m['low'], min(m['high'], v))
-        if (isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < math.inf
-                or (m['kind'] is int and value != int(value))):
-            article = 'a whole number' if m['kind'] is int else 'a number'
-            near = nearest_in(round(value)) if isinstance(value, float) and math.isfinite(value) else None
-            raise InputError(f"{shown} is not {article} from {m['low']} to {m['high']}." +
-                             (f" Nearest: {near}." if near is not None else ''))
-        if not m['low'] <= value <= m['high']:
-            raise InputError(f"{shown} is out of range, {m['low']} … {m['high']}. "
-                             f"Nearest: {nearest_in(value)}.")
-        value = m['kind'](value)
+    else: value = _number_in_range(shown, value, m)
     return value
 
 # %% ../../nbs/runs/30_parameters.ipynb #53f4bfd0
