@@ -104,6 +104,7 @@ def possible_value(f):
     if m['kind'] is int: return st.integers(m['low'], min(m['high'], 200))
     if m['kind'] is float: return st.floats(m['low'], m['high'])
     if m['kind'] is tuple: return st.lists(st.sampled_from(list(METRICS)), min_size=1)
+    if among := m.get('among'): return st.lists(st.sampled_from(list(among)), max_size=3).map(' '.join)
     return st.booleans() if m['kind'] is bool else st.sampled_from(['', 'n_extra=1'])
 
 
@@ -137,11 +138,12 @@ def test_parameters_make_a_whole_configuration_or_a_sentence(given):
 
 NOT_THERE = next(d for d in ('cuda', 'mps') if not dict(cuda=torch.cuda.is_available(), mps=torch.backends.mps.is_available())[d])
 CASES = [
-    (dict(dataset='fashon_mnist'), "Did you mean 'fashion_mnist'"), (dict(arch='dcgann'), "Did you mean 'dcgan'"), (dict(loss='wgan'), 'Known: bce'), (dict(optimizer='Adam'), "Did you mean 'adam'"),
+    (dict(dataset='fashon_mnist'), "Did you mean 'fashion_mnist'"), (dict(arch='dcgann'), "Did you mean 'dcgan'"), (dict(loss='focal'), 'Known: bce'), (dict(optimizer='Adam'), "Did you mean 'adam'"),
     (dict(precision='fp16'), 'Known: float32'), (dict(epochs=0), 'Nearest: 1'), (dict(epochs=-3), 'Nearest: 1'), (dict(batch_size=1), 'Nearest: 2'), (dict(g_lr=0), 'Nearest: 1e-08'), (dict(g_lr=-1.0), 'Nearest: 1e-08'),
     (dict(g_lr=math.nan), 'is not a number'), (dict(batch_size=2000), 'more than the 1000 training images'), (dict(precision='amp', device='cpu'), "take precision='float32'"), (dict(device=NOT_THERE), 'is not there'),
     (dict(n_eval=501), 'take at most 500'), (dict(image_size=30), 'Nearest: 32'), (dict(d_steps=50), 'Take at most 40'), (dict(epochs=2.5), 'Nearest: 2'), (dict(epochs='three'), 'is not a whole number'),
-    (dict(penalty='r2'), "Did you mean 'r1'"), (dict(penalty_every=0), 'Nearest: 1'), (dict(ema=1.0), 'Nearest: 0.999999'), (dict(metrics=''), 'Known: fid'),
+    (dict(penalty='r12'), "Did you mean 'r1r2'"), (dict(augment='cutuot'), "Did you mean 'cutout'"), (dict(augment='saturation'), "take 'contrast'"), (dict(lr_decay='cosin'), "Did you mean 'cosine'"), (dict(truncation=-0.5), 'Nearest: 0'),
+    (dict(sigmoid_scores=True, loss='rpgan'), "take loss='bce'"), (dict(penalty_every=0), 'Nearest: 1'), (dict(ema=1.0), 'Nearest: 0.999999'), (dict(metrics=''), 'Known: fid'),
     (dict(metrics=7), 'are not names of metrics'), (dict(g_options='n_xtra=1'), "Did you mean 'n_extra'"), (dict(d_options='n_extra=x'), 'n_extra=0'), (dict(g_options='n_extra=2.5'), 'n_extra=0'),
     (dict(g_options='n_extra=1e999'), 'n_extra=0'), (dict(conditional=True), 'takes no classes'), (dict(graphs=True), 'needs a CUDA device'),
 ]

@@ -12,7 +12,8 @@ from dcgan_nb.gan.state import init
 from dcgan_nb.gan.train import d_step, g_step, train
 from dcgan_nb.runs.config import RunConfig
 
-RECIPES = [dict(), dict(recipe='b_before'), dict(optimizer='rmsprop'), dict(d_steps=2), dict(loss='bce_soft', arch='e_tf'), dict(ema=0.9, penalty='r1')]
+RECIPES = [dict(), dict(recipe='b_before'), dict(optimizer='rmsprop'), dict(d_steps=2), dict(loss='bce_soft', arch='e_tf'), dict(ema=0.9, penalty='r1'),
+           dict(augment='translation cutout', loss='rpgan', penalty='r1r2'), dict(loss='wgan', penalty='wgan_gp')]
 
 
 def gan_of(device='cpu', **given):

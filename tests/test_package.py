@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from dcgan_nb.foundations import datasets
 from dcgan_nb.foundations.batches import batches, normalize, to_uint8, training_set
 from dcgan_nb.foundations.core import InputError, load_projects
 from dcgan_nb.foundations.datasets import DATASETS, DatasetInfo, find_data, idx_bytes, load_data, read_idx, stratified_indices, write_idx
+from dcgan_nb.gan.augment import AUGMENTATIONS
 from dcgan_nb.gan.fast import accelerate
 from dcgan_nb.gan.losses import LOSSES, Loss
 from dcgan_nb.gan.networks import ARCHITECTURES, Architecture, Network, build_networks, generate, load_generator, save_generator
@@ -46,12 +48,21 @@ def sigmoid(x): return 1 / (1 + np.exp(-x))
     ('bce', lambda r, f: -np.log(sigmoid(r)).mean() - np.log(1 - sigmoid(f)).mean(), lambda f: -np.log(sigmoid(f)).mean()),
     ('mse', lambda r, f: ((r - 1)**2).mean() / 2 + (f**2).mean() / 2, lambda f: ((f - 1)**2).mean() / 2),
     ('minimax', lambda r, f: -np.log(sigmoid(r)).mean() - np.log(1 - sigmoid(f)).mean(), lambda f: np.log(1 - sigmoid(f)).mean()),
-    ('hinge', lambda r, f: np.maximum(0, 1 - r).mean() + np.maximum(0, 1 + f).mean(), lambda f: -f.mean())])
+    ('hinge', lambda r, f: np.maximum(0, 1 - r).mean() + np.maximum(0, 1 + f).mean(), lambda f: -f.mean()),
+    ('wgan', lambda r, f: f.mean() - r.mean(), lambda f: -f.mean())])
 def test_losses_are_their_formulas(name, d_loss, g_loss, rng):
     real, fake = torch.randn(2, 257, generator=rng).mul(3).double()
     assert LOSSES[name].d_loss(real, fake).item() == pytest.approx(d_loss(real.numpy(), fake.numpy()))
     assert LOSSES[name].g_loss(fake).item() == pytest.approx(g_loss(fake.numpy()))
     assert LOSSES[name].d_loss(real, fake).item() != pytest.approx(LOSSES[name].d_loss(fake, real).item()), 'real and generated images are not the same to D'
+
+
+def test_relativistic_pairs_are_their_formula(rng):
+    real, fake = torch.randn(2, 257, generator=rng).mul(3).double()
+    loss = LOSSES['rpgan']
+    assert loss.d_loss(real, fake).item() == pytest.approx(-np.log(sigmoid(real.numpy() - fake.numpy())).mean())
+    assert loss.g_loss(fake, real).item() == pytest.approx(-np.log(sigmoid(fake.numpy() - real.numpy())).mean())
+    assert loss.d_loss(real, fake.roll(1)).item() != pytest.approx(loss.d_loss(real, fake).item()), 'who is paired with whom counts'
 
 
 @pytest.mark.parametrize('name', LOSSES)
@@ -432,6 +443,34 @@ def test_a_relativistic_loss_sees_the_real_images_in_both_steps(monkeypatch):
     assert torch.equal(seen[0], expected) and seen[1] is None
 
 
+def test_augmentation_changes_all_that_d_sees_and_nothing_else(monkeypatch):
+    x, y = first_batch()
+    def half(x): return x / 2
+    monkeypatch.setitem(AUGMENTATIONS, 'half', half)
+    seen, gan, bare = [], tiny(augment='half half', loss='rpgan'), tiny(loss='rpgan')
+    gan.D.register_forward_pre_hook(lambda D, given: seen.append(given[0].detach()))
+    bare.D.register_forward_pre_hook(lambda D, given: seen.append(given[0].detach() / 4))
+    for each in gan, bare:
+        torch.manual_seed(0)
+        d_step(each, x, y)
+    assert torch.equal(seen[0], x / 4) and all(torch.equal(a, b) for a, b in zip(seen[:2], seen[2:]))
+    seen.clear()
+    g_step(gan, x, y)
+    assert torch.equal(seen[1], x / 4) and len(seen) == 2 and seen[0].abs().max() <= 0.25
+    assert d_step(tiny(augment='half', penalty='r1'), x, y)['penalty'] != d_step(tiny(penalty='r1'), x, y)['penalty']
+
+
+@pytest.mark.parametrize('given', [dict(lr_decay='cosine', ema=0.9), dict(augment='translation cutout brightness contrast', d_dropout=0.3, penalty='wgan_gp', loss='wgan'), dict(loss='rpgan', penalty='r1r2', lr_decay='linear')], ids=str)
+def test_a_run_that_is_resumed_has_the_bits_of_one_that_was_not(given):
+    data, states = tiny_data(200), []
+    whole = train(tiny(epochs=3, **given), data, report=lambda gan: states.append(deepcopy(gan.state_dict())))
+    for state in states[:2]:
+        resumed = tiny(epochs=3, **given)
+        resumed.load_state_dict(state)
+        train(resumed, data, report=None)
+        assert all(torch.equal(a, b) for a, b in zip(whole.tensors(), resumed.tensors(), strict=True)) and torch.equal(whole.samples[-1], resumed.samples[-1])
+
+
 @pytest.mark.parametrize('every', [1, 3])
 def test_a_penalty_is_applied_every_k_steps_with_its_weight_and_recorded_apart(monkeypatch, every):
     calls = []
@@ -471,8 +510,13 @@ def test_the_average_of_two_steps_is_worked_out_by_hand():
         d_step(gan, x, y)
         g_step(gan, x, y)
         w.append(weights(gan.G))
-    assert torch.allclose(weights(gan.G_ema), 0.75*(0.75*w[0] + 0.25*w[1]) + 0.25*w[2], atol=1e-7)
-    assert not torch.allclose(weights(gan.G_ema), w[2], atol=1e-4)
+    assert torch.allclose(weights(gan.G_ema), 2/11*(w[0]/10 + w[1]*9/10) + w[2]*9/11, atol=1e-6), 'it warms up'
+    assert not torch.allclose(weights(gan.G_ema), 0.75*(0.75*w[0] + 0.25*w[1]) + 0.25*w[2], atol=1e-4)
+    gan.n_g_steps.fill_(1000)                             # 1001/1010 is more than 0.75: now the memory is as long as wanted
+    average = weights(gan.G_ema)
+    g_step(gan, x, y)
+    assert torch.allclose(weights(gan.G_ema), 0.75*average + 0.25*weights(gan.G), atol=1e-6) and gan.n_g_steps == 1001
+    assert not torch.allclose(weights(gan.G_ema), weights(gan.G), atol=1e-5)
     off = tiny(ema=0)
     assert off.G_ema is None and off.sampler is off.G
 

@@ -129,10 +129,8 @@ PLACES = tuple(f.name for f in fields(Parameters) if f.metadata.get('place'))
 PARAMETERS = {f.name: f for f in fields(Parameters)}
 DEFAULTS = {name: f.default for name, f in PARAMETERS.items()}
 
-# %% ../../nbs/runs/30_parameters.ipynb #2ca9b78a
-def _checked_number(f, value):
-    "A number of a parameter's type, in its range."
-    m, shown = f.metadata, f"{f.name}={value!r}"
+# %% ../../nbs/runs/30_parameters.ipynb #5ad0c7e1
+def _number_in_range(shown:str, value, m):
     nearest_in = lambda v: max(m['low'], min(m['high'], v))
     if (isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < math.inf
             or (m['kind'] is int and value != int(value))):
@@ -166,7 +164,7 @@ def checked(
             value = ' '.join(value.replace(',', ' ').split())
             for part in value.split(): among[part]       # raises for an unknown name
     elif m['kind'] is tuple: value = chosen_metrics(value)
-    else: value = _checked_number(f, value)
+    else: value = _number_in_range(shown, value, m)
     return value
 
 # %% ../../nbs/runs/30_parameters.ipynb #53f4bfd0
