@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from ..foundations.batches import as_images, to_uint8, training_set
