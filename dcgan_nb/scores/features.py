@@ -43,7 +43,6 @@ class Classifier(nn.Module):
             *_conv(width, 2*width), *_conv(2*width, 2*width), nn.MaxPool2d(2),
             *_conv(2*width, 4*width), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(4*width, n_classes)
-
     def forward(self, x:Tensor) -> tuple[Tensor, Tensor]:
         features = self.body(x)
         return features, self.head(features)
@@ -144,9 +143,7 @@ class Features:
     "What an extractor sees of n images."
     pool: Tensor     # (n, d) float32, the features that FID and KID compare
     logits: Tensor   # (n, n_classes) float32, the classes that the Inception Score counts
-
     def __len__(self): return len(self.pool)
-
     def __getitem__(self, index) -> 'Features': return Features(self.pool[index], self.logits[index])
 
 # %% ../../nbs/scores/20_features.ipynb #5172de75
@@ -250,7 +247,6 @@ class InceptionV3(nn.Module):
             what = 'is not a file of InceptionV3 weights' if there else 'is not there, and the download failed'
             raise InputError(f"{file} {what} ({first_line(error)}). Put torch-fidelity's {name} "
                              "there, or pass feature_weights=its path.") from error
-
     def forward(self, x:Tensor) -> tuple[Tensor, Tensor]: return self.net(_rgb(to_uint8(x)))
 
 # %% ../../nbs/scores/20_features.ipynb #22ace5da
@@ -269,7 +265,6 @@ class ImageNet(nn.Module):
         self.net = EfficientNet.from_name('efficientnet-lite0')
         self.net.load_state_dict(torch.load(file, weights_only=True))
         self.eval().requires_grad_(False)
-
     def forward(self, x:Tensor) -> tuple[Tensor, Tensor]:
         x = F.interpolate(_rgb(x), size=(224, 224), mode='bilinear', align_corners=False)
         features = self.net.extract_features((x*127.5 + 0.5) / 128).mean((2, 3))     # (pixel − 127) / 128
