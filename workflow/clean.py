@@ -9,6 +9,7 @@ from nbdev.clean import clean_nb
 def clean(path:Path) -> None:
     "Clean one notebook, in place."
     notebook = json.loads(path.read_text(encoding='utf-8'))
+    notebook['metadata'].pop('widgets', None)       # what progress bars looked like
     for cell in notebook['cells']:
         if cell['cell_type'] == 'code': cell['outputs'] = []
     clean_nb(notebook, allowed_cell_metadata_keys=['tags'])
