@@ -138,7 +138,7 @@ def test_parameters_make_a_whole_configuration_or_a_sentence(given):
 
 NOT_THERE = next(d for d in ('cuda', 'mps') if not dict(cuda=torch.cuda.is_available(), mps=torch.backends.mps.is_available())[d])
 CASES = [
-    (dict(dataset='fashon_mnist'), "Did you mean 'fashion_mnist'"), (dict(arch='dcgann'), "Did you mean 'dcgan'"), (dict(loss='focal'), 'Known: bce'), (dict(optimizer='Adam'), "Did you mean 'adam'"),
+    (dict(dataset='fashon_mnist'), "Did you mean 'fashion_mnist'"), (dict(arch='dcgann'), "Did you mean 'dcgan'"), (dict(loss='qqq'), 'Known: bce'), (dict(optimizer='Adam'), "Did you mean 'adam'"),
     (dict(precision='fp16'), 'Known: float32'), (dict(epochs=0), 'Nearest: 1'), (dict(epochs=-3), 'Nearest: 1'), (dict(batch_size=1), 'Nearest: 2'), (dict(g_lr=0), 'Nearest: 1e-08'), (dict(g_lr=-1.0), 'Nearest: 1e-08'),
     (dict(g_lr=math.nan), 'is not a number'), (dict(batch_size=2000), 'more than the 1000 training images'), (dict(precision='amp', device='cpu'), "take precision='float32'"), (dict(device=NOT_THERE), 'is not there'),
     (dict(n_eval=501), 'take at most 500'), (dict(image_size=30), 'Nearest: 32'), (dict(d_steps=50), 'Take at most 40'), (dict(epochs=2.5), 'Nearest: 2'), (dict(epochs='three'), 'is not a whole number'),
