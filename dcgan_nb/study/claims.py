@@ -181,7 +181,7 @@ def chosen_claims(
     claims, found = sorted(CLAIMS.values(), key=lambda c: c.project), []
     for name in _names(which) or ['']:
         some = [c for c in claims if c.id.startswith(name)]
-        if not some and name: CLAIMS[name]      # raises an InputError that names the nearest
+        if not some and name: Registry('claim', **{c.id: c for c in claims})[name]      # raises an InputError that names the nearest
         found += [c for c in some if c not in found]
     return found
 
