@@ -51,14 +51,19 @@ study: $(READY)
 plan: $(READY)
 	@dcgan-nb plan $(STUDY)
 
-verdicts page: $(READY)
-	@dcgan-nb $@ $(CLAIMS) $(call option,RUNS,runs) $(call option,REPORTS,reports)
+verdicts: $(READY)
+	@dcgan-nb verdicts $(CLAIMS) $(call option,RUNS,runs) $(call option,REPORTS,reports)
+
+page: $(READY)
+	@test -n $(call q,$(CLAIM)) || { echo "CLAIM is missing: make page CLAIM=A4" >&2; exit 2; }
+	@dcgan-nb page $(CLAIMS) $(call option,RUNS,runs) $(call option,REPORTS,reports)
 
 runs: $(READY)
 	@dcgan-nb runs $(call option,REPORTS,reports)
 
 show: $(READY)
-	@dcgan-nb show $(if $(RUN),$(call q,$(RUN))) $(call option,REPORTS,reports)
+	@test -n $(call q,$(RUN)) || { echo "RUN is missing: make show RUN=the beginning of a run's name; make runs lists them" >&2; exit 2; }
+	@dcgan-nb show $(call q,$(RUN)) $(call option,REPORTS,reports)
 
 publish: $(READY)
 	@python -c "from dcgan_nb.study.plan import publish; publish('$(OUT)/runs')"

@@ -41,7 +41,7 @@ def make(run, *words, **env): return run('make', '--no-print-directory', '-s', '
 
 WRONG = {
     'study CLAIM=A9': "claim='A9' is not known. Did you mean 'A", 'study CLAIM=a0': "claim='a0' is not known. Did you mean 'A0'?", 'plan CLAIM=A9': "claim='A9' is not known.",
-    'verdicts CLAIM=Q': "claim='Q' is not known.", 'page CLAIM=A9': "claim='A9' is not known.", 'page': 'claims', 'show': "the following arguments are required: run", 'show RUN=zz': "run='zz' is not there.",
+    'verdicts CLAIM=Q': "claim='Q' is not known.", 'page CLAIM=A9': "claim='A9' is not known.", 'page': 'CLAIM is missing: make page CLAIM=A4', 'show': 'RUN is missing: make show RUN=', 'show RUN=zz': "run='zz' is not there.",
     'report PROFILE=fast': "profile='fast' is not known.", 'study PROFILE=smok': "Did you mean 'smoke'?", 'plan PROFILE=cup': "Did you mean 'cpu'?",
     'study SEEDS=0': "seeds='0' is not a whole number from 1 on. Nearest: 1.", 'study SEEDS=-1': 'Nearest: 1.', 'plan SEEDS=-1': 'Nearest: 1.', 'plan SEEDS=0': 'Nearest: 1.',
     'study SEEDS=zero': "seeds='zero' is not a whole number", 'plan SEEDS=zero': "seeds='zero' is not a whole number", 'study SEEDS=2.5': 'Nearest: 2.', 'plan SEEDS=2.5': 'Nearest: 2.',
@@ -74,8 +74,8 @@ def test_help_teaches(run):
     assert all(o.help for o in OPTIONS.values())
 
 
-def test_verdicts_come_in_the_terminal(run):
-    shown = make(run, 'verdicts', 'CLAIM=A0 C3').stdout.splitlines()
+def test_verdicts_come_in_the_terminal(run, tmp_path):
+    shown = make(run, 'verdicts', 'CLAIM=A0 C3', f'REPORTS={tmp_path}').stdout.splitlines()
     assert [line.split()[0] for line in shown] == ['claim', 'A0', 'C3'] and re.search(r'supported +−67 % \[.*\] +5 +cpu +published$', shown[1])
 
 

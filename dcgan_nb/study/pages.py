@@ -21,7 +21,7 @@ import pandas as pd
 from ..foundations.core import project_root
 from ..runs.config import RunConfig, identity, rerun_command
 from ..runs.records import code_text, images_seen, scan_records, score
-from .claims import CLAIMS, LAYERS, MEASURES, Claim, arm_config, arm_records, arm_values, chosen_claims, measured, scaled_delta, study_records
+from .claims import CLAIMS, LAYERS, MEASURES, Claim, arm_config, arm_records, arm_values, chosen_claims, measured, n_seeds, scaled_delta, study_records
 from .figures import arrow, plot_arms, set_style, show_rows
 from .judge import RULES, Verdict, effect_text, explain, format_number, judge, runs_text
 from .stats import mean_interval
@@ -204,7 +204,9 @@ def claim_page(
         yield twins
     yield Html(f'<div class="verdict-box {v.word.split(" ")[0]}">Verdict: {badge(v.text)}</div>')
     if arms: yield _runs_list(arms)
-    command = f' Run it again: `make study CLAIM={claim.id} PROFILE={v.profile or "full"}`.' if claim.arms else ''
+    more = f' SEEDS={v.n_seeds}' if v.profile and v.n_seeds > n_seeds(claim, v.profile) else ''
+    more += ' RUNS=own' if set(v.layers) == {'own'} else ''
+    command = f' {"Run it again" if arms else "Run it"}: `make study CLAIM={claim.id} PROFILE={v.profile or "full"}{more}`.' if claim.arms else ''
     yield Text(explain(v) + command)
 
 # %% ../../nbs/study/45_pages.ipynb #25cd719d

@@ -112,7 +112,7 @@ def print_plan(
     n, training = table.to_run.sum(), table.minutes.sum()
     whole = (training + START_AND_SCORES*n) / max(1, min(cores, n))
     minutes = 'less than a minute' if whole < 1 else f'about {math.ceil(whole)} minutes'
-    print(f'\n{n} runs of profile {here.profile} on {here.device}, {min(cores, max(n, 1))} at a time: {minutes} '
+    print(f'\n{n} run{"s" if n > 1 else ""} of profile {here.profile} on {here.device}, {min(cores, max(n, 1))} at a time: {minutes} '
           f'({training:.0f} of training, {START_AND_SCORES*n:.0f} of starting and scoring, taken one after the other; by {basis}).' if n
           else f'\nAll runs of profile {here.profile} on {here.device} are done: the verdicts take seconds.')
     left_out = [c.id for c in asked_claims(_wanted(which)) if c.base.get('device', here.device) not in (here.device, 'cpu')]
