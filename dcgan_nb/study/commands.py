@@ -96,9 +96,9 @@ def verdicts_of(which:str, reports:str, runs:str) -> dict:
 def print_verdicts(which:str, reports:str, runs:str) -> None:
     "Print them; and those by one's own runs, where these are passed over in favor of published ones."
     print('\n'.join(verdict_lines(verdicts := verdicts_of(which, reports, runs))))
+    if runs == 'own' or not any((project_root()/reports/'runs').glob('*/record.json')): return      # nothing was passed over
     own = {id: v for id, v in verdicts_of(which, reports, 'own').items() if v.layers.get('own', 0) > verdicts[id].layers.get('own', 0)}
     if own: print('\n'.join(['', 'Published runs come first there. By your own (RUNS=own, --runs own):', *verdict_lines(own)]))
-
 
 # %% ../../nbs/study/47_commands.ipynb #a116da67
 def run_lines(
