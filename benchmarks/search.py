@@ -65,7 +65,7 @@ def search(conditional:bool, is_quick:bool, report=print) -> list[dict]:   # a r
     "Successive halving: the better half of one rung's trials, by their mean FID, goes on to the next."
     rng, rows = random.Random(1000 + conditional), []
     alive = [trial(rng) for _ in range(RUNGS[0]['trials'])]
-    with ProcessPoolExecutor(2, get_context('spawn')) as pool:
+    with ProcessPoolExecutor(2, get_context('spawn'), max_tasks_per_child=1) as pool:
         for i, rung in enumerate(RUNGS):
             pairs = [(t, 100 + s) for s in range(rung['seeds']) for t in alive]
             values = [parameters(t, conditional, rung['share'], seed) for t, seed in pairs]
