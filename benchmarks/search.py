@@ -1,11 +1,12 @@
 """The search behind the recipes `best` and `best_cond`: successive halving over random settings, with what it cost.
 
+It begins with labels. Without them only the settings that came that far are tried again.
+
 A trial is a run like any other: its folder lies in reports/search, so a search that was stopped goes on. Two trials run at a time on two cores, one
 thread each. The seeds, from 100, are none that a published figure uses. It takes hours, so `make bench` leaves it out: `python -m benchmarks.search`.
 """
 import os
 import random
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from benchmarks import measure as m
@@ -61,28 +62,33 @@ def result(values:dict) -> dict:
                 **{name: measured(name, record) for name in SHOWN})
 
 
-def search(conditional:bool, is_quick:bool, report=print) -> list[dict]:   # a row for each run
-    "Successive halving: the better half of one rung's trials, by their mean FID, goes on to the next."
-    rng, rows = random.Random(1000 + conditional), []
-    alive = [trial(rng) for _ in range(RUNGS[0]['trials'])]
-    with ProcessPoolExecutor(2, get_context('spawn'), max_tasks_per_child=1) as pool:
-        for i, rung in enumerate(RUNGS):
+def mean_fid(rows:list[dict], settings:dict) -> float:    # ∞ if a run has none
+    fids = [row['fid'] or float('inf') for row in rows if row['settings'] == settings]
+    return sum(fids) / len(fids)
+
+
+def search(alive:list[dict], rungs:list[dict], conditional:bool, is_quick:bool, report=print) -> list[dict]:   # a row for each run
+    "Successive halving: of one rung's trials the best, by their mean FID, go on to the next."
+    rows = []
+    with get_context('spawn').Pool(2, maxtasksperchild=1) as pool:
+        for i, rung in enumerate(rungs):
             pairs = [(t, 100 + s) for s in range(rung['seeds']) for t in alive]
             values = [parameters(t, conditional, rung['share'], seed) for t, seed in pairs]
             found = []
-            for (t, _), r in zip(pairs, pool.map(result, map(quick, values) if is_quick else values)):
+            for (t, _), r in zip(pairs, pool.imap(result, map(quick, values) if is_quick else values)):
                 found.append(dict(conditional=conditional, rung=i, settings=t, **r))
                 fid = f"{r['fid']:.3f}" if r['fid'] else r['status']
                 report(f"  rung {i}  {len(found)}/{len(pairs)}  FID {fid}   " + ' '.join(f'{k} {v}' for k, v in t.items()), flush=True)
             rows += found
-            if i + 1 < len(RUNGS):
-                mean = lambda t: [r['fid'] or float('inf') for r in found if r['settings'] == t]
-                alive = sorted(alive, key=lambda t: sum(mean(t)) / len(mean(t)))[:RUNGS[i + 1]['trials']]
+            if i + 1 < len(rungs): alive = sorted(alive, key=lambda t: mean_fid(found, t))[:rungs[i + 1]['trials']]
     return rows
 
 
 def measure(device:str, repeats:int, is_quick:bool) -> tuple[dict, list[dict]]:   # parameters, rows
-    rows = [row for conditional in (True, False) for row in search(conditional, is_quick)]
+    rng = random.Random(1001)
+    rows = search([trial(rng) for _ in range(RUNGS[0]['trials'])], RUNGS, True, is_quick)
+    finalists = [row['settings'] for row in rows if row['rung'] == 1]
+    rows += search(finalists, RUNGS[1:], False, is_quick)
     return dict(space=SPACE, epochs=EPOCHS, rungs=RUNGS), rows
 
 

@@ -20,6 +20,7 @@ import torch
 # %% ../../nbs/foundations/01_core.ipynb #a89da191
 class InputError(ValueError):
     "Input that cannot be used; the message says what is wrong and names the nearest valid choice."
+    def _render_traceback_(self) -> list[str]: return [f'{type(self).__name__}: {self}']    # what IPython shows
 
 # %% ../../nbs/foundations/01_core.ipynb #f6a5ac0d
 def first_line(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NEWEST', 'PREVIOUS', 'save_checkpoint', 'read_checkpoint', 'resume', 'remove_checkpoints', 'Checkpoints', 'lock_run',
-           'is_running']
+           'unlock_run', 'is_running']
 
 # %% ../../nbs/runs/32_checkpoint.ipynb #952b5bcf
 import hashlib
@@ -98,13 +98,13 @@ class Checkpoints:
         self.last = time.monotonic()
 
 # %% ../../nbs/runs/32_checkpoint.ipynb #0e53c48a
-_held = {}     # folder → its lock file, open as long as this process lives
+_held = {}     # folder → its lock file, open as long as the lock is held
 
 def lock_run(
     folder:Path,                                 # the run's; the lock is beside it: .<run_id>.lock
     report:Callable[[str], None]=print,          # told which process is being waited for
 ) -> None:
-    "Wait until no other process works on a run, then keep others out until this process ends."
+    "Wait until no other process works on a run, then keep others out until `unlock_run`, or until this process ends."
     if fcntl is None or (folder := Path(folder).resolve()) in _held: return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +120,10 @@ def lock_run(
     lock.write(f'process {os.getpid()} on {platform.node()}')
     lock.flush()
     _held[folder] = lock
+
+def unlock_run(folder:Path) -> None:    # the same
+    "Let other processes work on a run again."
+    if lock := _held.pop(Path(folder).resolve(), None): lock.close()
 
 # %% ../../nbs/runs/32_checkpoint.ipynb #9212d747
 def is_running(

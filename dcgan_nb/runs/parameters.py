@@ -170,7 +170,8 @@ def checked(
 # %% ../../nbs/runs/30_parameters.ipynb #53f4bfd0
 def _comment(f) -> str:
     names = f.metadata.get('known') or f.metadata.get('among') or ()
-    return f.metadata['help'] + (f": {', '.join(names)}" if names else '')
+    default = ' '.join(f.default) if f.type is tuple else f.default
+    return f.metadata['help'] + (f' (default: {default})' if default not in (None, '') else '') + (f": {', '.join(names)}" if names else '')
 
 def parameters_cell() -> str:
     "The source of the run notebook's first code cell."

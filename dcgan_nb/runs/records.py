@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['N_WATCHED', 'SCHEMA', 'RECORD', 'OUTCOME', 'code_version', 'code_text', 'environment', 'peak_memory_mb', 'animation',
-           'save_outputs', 'save_record', 'save_run', 'read_record', 'finished_run', 'note_outcome', 'scan_records',
-           'read_records', 'score', 'images_seen']
+           'save_outputs', 'save_record', 'save_run', 'read_record', 'finished_run', 'note_outcome', 'why_unfinished',
+           'scan_records', 'read_records', 'score', 'images_seen']
 
 # %% ../../nbs/runs/34_records.ipynb #f24112bd
 import io
@@ -265,8 +265,8 @@ def note_outcome(
         folder.mkdir(parents=True, exist_ok=True)
         write_file(folder/OUTCOME, outcome + '\n')
 
-def _unfinished(folder:Path) -> str:
-    "Why there is no record in a run folder."
+def why_unfinished(folder:Path) -> str:    # of a run
+    "Why there is no record in it, and what happens if the run is asked for again."
     if is_running(folder): return 'at work'
     said = (folder/OUTCOME).read_text(errors='replace').strip() if (folder/OUTCOME).is_file() else ''
     again = 'asked for again, the run goes on from its checkpoint' if any(folder.glob('checkpoint*.pt')) else 'asked for again, the run starts anew'
@@ -283,7 +283,7 @@ def scan_records(
     found, unused = {}, {}
     for folder in (p for d in runs_dirs for p in sorted(Path(d).glob('*')) if p.is_dir()):
         if not (folder/'record.json').exists():
-            unused[str(folder)] = _unfinished(folder)
+            unused[str(folder)] = why_unfinished(folder)
             continue
         try: record = read_record(folder)
         except InputError as error: unused[str(folder)] = str(error)
