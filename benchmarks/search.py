@@ -1,6 +1,6 @@
 """The search behind the recipes `best` and `best_cond`: successive halving over random settings, with what it cost.
 
-It begins with labels. Without them only the settings that came that far are tried again.
+It begins with labels: random settings first, then variations of the best of them. Without labels only the settings that came far are tried again.
 
 A trial is a run like any other: its folder lies in reports/search, so a search that was stopped goes on. Two trials run at a time on two cores, one
 thread each. The seeds, from 100, are none that a published figure uses. It takes hours, so `make bench` leaves it out: `python -m benchmarks.search`.
@@ -28,14 +28,22 @@ SPACE = dict(
     penalty_weight=[0.02, 0.1, 0.5],
     minibatch_std=[False, True],
 )
+NEARBY = SPACE | dict(width=[16, 24], g_lr=[1e-3, 2e-3, 4e-3], d_over_g=[1, 2, 4], ema=[0.99, 0.995, 0.998])     # of variations
+KEPT = 0.6                                    # chance of each setting to stay as it is in a variation
 EPOCHS = {16: 3, 24: 2, 32: 2}                # that about fill the budget: what `standard` takes for 240,000 images
-RUNGS = [dict(trials=20, share=0.5, seeds=1), dict(trials=6, share=1, seeds=1), dict(trials=2, share=1, seeds=3)]
+FIRST = dict(trials=20, share=0.5, seeds=1)
+RUNGS = [dict(trials=14, share=0.5, seeds=1, parents=3), dict(trials=5, share=1, seeds=1), dict(trials=2, share=1, seeds=3)]
 SHOWN = 'fid', 'is', 'recall', 'precision'
 
 
 def trial(rng:random.Random) -> dict:
     "Random settings, each value as likely as the others."
     return {name: rng.choice(values) for name, values in SPACE.items()}
+
+
+def variation(rng:random.Random, settings:dict) -> dict:
+    "The same settings, some of them drawn anew."
+    return {name: settings[name] if rng.random() < KEPT else rng.choice(values) for name, values in NEARBY.items()}
 
 
 def parameters(chosen:dict, conditional:bool, share:float, seed:int) -> dict:
@@ -67,29 +75,33 @@ def mean_fid(rows:list[dict], settings:dict) -> float:    # ∞ if a run has non
     return sum(fids) / len(fids)
 
 
-def search(alive:list[dict], rungs:list[dict], conditional:bool, is_quick:bool, report=print) -> list[dict]:   # a row for each run
-    "Successive halving: of one rung's trials the best, by their mean FID, go on to the next."
-    rows = []
+def trained(settings:list[dict], rung:dict, number:int, conditional:bool, is_quick:bool, report=print) -> list[dict]:   # a row for each run
+    "One rung: all settings with all its seeds, two runs at a time."
+    pairs = [(t, 100 + s) for s in range(rung['seeds']) for t in settings]
+    values, rows = [parameters(t, conditional, rung['share'], seed) for t, seed in pairs], []
     with get_context('spawn').Pool(2, maxtasksperchild=1) as pool:
-        for i, rung in enumerate(rungs):
-            pairs = [(t, 100 + s) for s in range(rung['seeds']) for t in alive]
-            values = [parameters(t, conditional, rung['share'], seed) for t, seed in pairs]
-            found = []
-            for (t, _), r in zip(pairs, pool.imap(result, map(quick, values) if is_quick else values)):
-                found.append(dict(conditional=conditional, rung=i, settings=t, **r))
-                fid = f"{r['fid']:.3f}" if r['fid'] else r['status']
-                report(f"  rung {i}  {len(found)}/{len(pairs)}  FID {fid}   " + ' '.join(f'{k} {v}' for k, v in t.items()), flush=True)
-            rows += found
-            if i + 1 < len(rungs): alive = sorted(alive, key=lambda t: mean_fid(found, t))[:rungs[i + 1]['trials']]
+        for (t, _), r in zip(pairs, pool.imap(result, map(quick, values) if is_quick else values)):
+            rows.append(dict(conditional=conditional, rung=number, settings=t, **r))
+            fid = f"{r['fid']:.3f}" if r['fid'] else r['status']
+            report(f"  rung {number}  {len(rows)}/{len(pairs)}  FID {fid}   " + ' '.join(f'{k} {v}' for k, v in t.items()), flush=True)
     return rows
+
+
+def best(rows:list[dict], n:int) -> list[dict]:    # settings
+    different = {str(row['settings']): row['settings'] for row in rows}
+    return sorted(different.values(), key=lambda t: mean_fid(rows, t))[:n]
 
 
 def measure(device:str, repeats:int, is_quick:bool) -> tuple[dict, list[dict]]:   # parameters, rows
     rng = random.Random(1001)
-    rows = search([trial(rng) for _ in range(RUNGS[0]['trials'])], RUNGS, True, is_quick)
-    finalists = [row['settings'] for row in rows if row['rung'] == 1]
-    rows += search(finalists, RUNGS[1:], False, is_quick)
-    return dict(space=SPACE, epochs=EPOCHS, rungs=RUNGS), rows
+    rows = trained([trial(rng) for _ in range(FIRST['trials'])], FIRST, 0, True, is_quick)
+    parents = best(rows, RUNGS[0]['parents'])
+    rows += trained([variation(rng, parents[i % len(parents)]) for i in range(RUNGS[0]['trials'])], RUNGS[0], 1, True, is_quick)
+    rows += trained(finalists := best(rows, RUNGS[1]['trials']), RUNGS[1], 2, True, is_quick)
+    rows += trained(best(rows[-len(finalists):], RUNGS[2]['trials']), RUNGS[2], 3, True, is_quick)
+    without = trained(finalists, RUNGS[1], 2, False, is_quick)
+    rows += without + trained(best(without, RUNGS[2]['trials']), RUNGS[2], 3, False, is_quick)
+    return dict(space=SPACE, nearby=NEARBY, kept=KEPT, epochs=EPOCHS, rungs=[FIRST, *RUNGS]), rows
 
 
 if __name__ == '__main__': m.command('search', measure, __doc__, repeats=1)
