@@ -85,6 +85,6 @@ def test_plan_and_makefile_name_every_command(run):
 def test_the_page_of_a_claim_is_made_alone(done, run):
     made = run('dcgan-nb', 'page', 'A4', '--runs', 'own', '--reports', done[0])
     assert made.returncode == 0, made.stderr
-    page, = (done[0]/'page/_build/html').glob('project_*.html')
-    assert made.stdout == f'The page: open {page}\n' and 'class="verdict-box' in page.read_text() and 'runs: own' in page.read_text()
+    page, = (done[0]/'page/own/_build/html').glob('project_*.html')
+    assert made.stdout == f'A4: open {page}#a4\n' and 'id="a4"' in page.read_text() and 'class="verdict-box' in page.read_text() and 'runs: own' in page.read_text()
     assert {p.name for p in done[0].iterdir()} == {'runs', 'page', 'workflow.log'} or not (done[0]/'book').exists(), 'no other page, no example'

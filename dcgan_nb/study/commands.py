@@ -23,8 +23,8 @@ from ..runs.config import RunConfig, rerun_command
 from ..runs.parameters import checked
 from ..runs.records import code_text, read_record, scan_records, score
 from ..runs.run import score_lines
-from .claims import LAYERS, chosen_claims, study_records
-from .judge import effect_text, judge, runs_text
+from .claims import LAYERS, MEASURES, chosen_claims, study_records
+from .judge import RULES, effect_text, judge, runs_text
 from .plan import print_plan
 
 # %% ../../nbs/study/47_commands.ipynb #8458ef9b
@@ -82,9 +82,11 @@ def verdict_lines(
     verdicts:dict,       # of `judge`
 ) -> list[str]:
     "A line for each claim."
-    rows = [('claim', 'verdict', 'effect [interval]', 'seeds', 'profile', 'whose runs')]
+    rows = [('claim', 'verdict', 'measure', 'effect [interval]', 'seeds', 'profile', 'whose runs')]
     for id, v in verdicts.items():
-        rows.append((id, v.text, effect_text(v), str(v.n_seeds) if v.profile else '', v.profile or '', runs_text(v).removeprefix('runs: ')))
+        measure = MEASURES[v.claim.measure].title if RULES[v.claim.rule].measures else ''
+        basis = (str(v.n_seeds), v.profile, runs_text(v).removeprefix('runs: ')) if v.profile else ('', '', '')
+        rows.append((id, v.text, measure, effect_text(v), *basis))
     return table_lines(rows)
 
 def verdicts_of(which:str, reports:str, runs:str) -> dict:
@@ -108,8 +110,8 @@ def run_lines(
     records, unused = scan_records(project_root()/reports/'runs')
     rows = [('run', 'status', 'profile', 'FID', 'written')]
     for r in records:
-        fid = score(r, 'fid')
-        rows.append((r['run_id'], r['status'] + ' (changed code)' * bool(r['code']['dirty']), r['config']['profile'],
+        fid, notes = score(r, 'fid'), [*r['flags'], *['changed code'] * bool(r['code']['dirty'])]
+        rows.append((r['run_id'], r['status'] + (f" ({', '.join(notes)})" if notes else ''), r['config']['profile'],
                      f"{fid['value']:.4g}" if fid else '', r['written'][:16].replace('T', ' ')))
     return table_lines([*rows, *((Path(folder).name, reason[:100], '', '', '') for folder, reason in unused.items())])
 
@@ -227,7 +229,7 @@ def chapter_page(
     prefer:str,       # a name in `LAYERS`
 ) -> Path:            # the page
     "Execute one chapter on the records that are there and make it HTML; its links to other pages lead nowhere."
-    folder = reports/'page'
+    folder = reports/'page'/prefer
     (folder/'assets').mkdir(parents=True, exist_ok=True)
     for asset in Path('nbs/assets').glob('*.*'): shutil.copy(asset, folder/'assets')
     (folder/'_toc.yml').write_text(f'format: jb-book\nroot: {name}\n')
@@ -246,8 +248,11 @@ def _page(o) -> int:
     dcgan-nb page {claim}
     dcgan-nb page {claim} --runs own
     """
-    for letter in dict.fromkeys(c.project.lower() for c in chosen_claims(o.claims)):
-        print(f"The page: open {chapter_page(f'project_{letter}', Path(o.reports), o.runs)}")
+    pages = {}
+    for claim in chosen_claims(o.claims):
+        name = f'project_{claim.project.lower()}'
+        if name not in pages: pages[name] = chapter_page(name, Path(o.reports), o.runs)
+        print(f'{claim.id}: open {pages[name]}#{claim.id.lower()}')
     return 0
 
 # %% ../../nbs/study/47_commands.ipynb #aac1a3d3
@@ -278,7 +283,10 @@ class _Parser(argparse.ArgumentParser):
 def _help(command:Callable) -> str:
     "Its docstring, with a claim that there is as the example."
     claim = next(c for c in chosen_claims() if c.arms)
-    return dedent('    ' + command.__doc__).format(claim=claim.id, project=claim.project)
+    lines = dedent('    ' + command.__doc__).format(claim=claim.id, project=claim.project).splitlines()
+    examples = [re.split(r'\s+# ', line) for line in lines]
+    width = max(len(example[0]) for example in examples if len(example) == 2) if any(len(e) == 2 for e in examples) else 0
+    return '\n'.join(f'{e[0]:{width}}   # {e[1]}' if len(e) == 2 else e[0] for e in examples)
 
 def parsed(
     words:list[str],      # the command and its arguments

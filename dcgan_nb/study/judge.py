@@ -58,7 +58,7 @@ def _percent(log_ratio:float) -> str:
     "A ratio of a to b as a change from b: −20 % or, if it is large, × 3.1."
     ratio = math.exp(min(log_ratio, 700))
     if ratio > 1000: return '> × 1000'
-    return f'× {ratio:.2g}' if ratio > 2 else f'{100*(ratio - 1):+.0f} %'.replace('-', '−')
+    return f'× {ratio:.2g}' if ratio > 2 else f'{100*(ratio - 1):+.0f} %'.replace('-', '−').replace('−0 %', '+0 %')
 
 def _with_interval(v:Verdict, effect:str, low:str, high:str) -> str:
     return f'{effect} [{low} … {high}]' if v.n_seeds > 1 else effect      # one seed says nothing about its spread
@@ -114,6 +114,7 @@ class Rule:
         if e.effect is None: return ('undecided' if e.n_seeds else 'not run'), ''    # none that got that far, or no runs
         if e.n_seeds >= MIN_SEEDS and self.supports(claim, e): return 'supported', ''
         if e.n_seeds >= MIN_SEEDS and self.contradicts(claim, e): return 'contradicted', ''
+        if e.n_seeds == 1: return 'undecided', ''         # one seed leans nowhere
         return 'undecided', 'supported' if self.leans(claim, e) else 'contradicted'
 
     def effect_text(self, v:Verdict) -> str: return _change_text(v)

@@ -93,6 +93,10 @@ def plan_table(
 # %% ../../nbs/study/44_plan.ipynb #6cf902b1
 def _wanted(which:str) -> str: return '' if which == 'ALL' else which     # as the Makefile says it
 
+def _minutes(n:float) -> str:
+    if n < 1: return 'less than a minute'
+    return 'about a minute' if n < 1.5 else f'about {n:.0f} minutes'
+
 def print_plan(
     profile:str='auto',
     which:str='',                       # see `chosen_claims`; ALL is all
@@ -111,9 +115,8 @@ def print_plan(
     basis = 'the speed of earlier runs' if known else 'guess, as no run was made on such a device'
     n, training = table.to_run.sum(), table.minutes.sum()
     whole = (training + START_AND_SCORES*n) / max(1, min(cores, n))
-    minutes = 'less than a minute' if whole < 1 else f'about {math.ceil(whole)} minutes'
-    print(f'\n{n} run{"s" if n > 1 else ""} of profile {here.profile} on {here.device}, {min(cores, max(n, 1))} at a time: {minutes} '
-          f'({training:.0f} of training, {START_AND_SCORES*n:.0f} of starting and scoring, taken one after the other; by {basis}).' if n
+    print(f'\n{n} run{"s" if n > 1 else ""} of profile {here.profile} on {here.device}, {min(cores, max(n, 1))} at a time: {_minutes(whole)}. '
+          f'One after the other: {_minutes(training)} of training, {_minutes(START_AND_SCORES*n)} of starting and scoring, by {basis}.' if n
           else f'\nAll runs of profile {here.profile} on {here.device} are done: the verdicts take seconds.')
     left_out = [c.id for c in asked_claims(_wanted(which)) if c.base.get('device', here.device) not in (here.device, 'cpu')]
     if left_out: print(f"Left out on this machine, as they need a CUDA device: {', '.join(left_out)}.")
