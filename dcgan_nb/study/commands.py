@@ -241,6 +241,8 @@ def chapter_page(
         if done.returncode: raise InputError(f"{name}.ipynb could not be made into a page: {(done.stderr or done.stdout).strip()[-1500:]}")
     return folder/'_build/html'/f'{name}.html'
 
+
+# %% ../../nbs/study/47_commands.ipynb #b7552338
 @_command('runs', 'reports', claims='+')
 def _page(o) -> int:
     """The chapter in which a claim stands, alone, as HTML. It takes less than a minute.

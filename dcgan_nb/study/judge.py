@@ -114,7 +114,6 @@ class Rule:
         if e.effect is None: return ('undecided' if e.n_seeds else 'not run'), ''    # none that got that far, or no runs
         if e.n_seeds >= MIN_SEEDS and self.supports(claim, e): return 'supported', ''
         if e.n_seeds >= MIN_SEEDS and self.contradicts(claim, e): return 'contradicted', ''
-        if e.n_seeds == 1: return 'undecided', ''         # one seed leans nowhere
         return 'undecided', 'supported' if self.leans(claim, e) else 'contradicted'
 
     def effect_text(self, v:Verdict) -> str: return _change_text(v)

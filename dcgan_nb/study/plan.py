@@ -8,7 +8,6 @@ __all__ = ['START_AND_SCORES', 'GUESS', 'plan', 'training_flops', 'training_rate
 
 # %% ../../nbs/study/44_plan.ipynb #9477b6f6
 import json
-import math
 from functools import cache
 
 import numpy as np
