@@ -44,10 +44,9 @@ rule losses:
     shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{RUNS}" -p run_ids "{params.run_ids}"'
 
 rule calibration:
-    input: 'nbs/chapters/calibration.ipynb', MODULES, EXAMPLE_PAGES
+    input: 'nbs/chapters/calibration.ipynb', 'reports/calibration.json', MODULES, EXAMPLE_PAGES
     output: f'{BOOK}/calibration.ipynb'
     params: dataset=EXAMPLE.dataset, generator=f'{RUNS}/{EXAMPLE.run_id}/generator.safetensors'
-    threads: workflow.cores
     shell: PAPERMILL + ' {input[0]} {output} -p dataset {params.dataset} -p generator "{params.generator}"'
 
 # Nobody measures speed while a book is built: the page shows the results that are there.
