@@ -161,8 +161,7 @@ def _arms_and_seeds(claim:Claim, v:Verdict, arms:dict):
         yield cost_table(arms)
         if claim.search:
             m = MEASURES[claim.measure]
-            yield from _figure(plot_search(RULES[claim.rule].values(claim, arms), m.title, m.ratio, m.lower_is_better).figure,
-                               'What the best of so many trials can be expected to reach; bands are the middle 95 % of resampled trials.')
+            yield from _figure(plot_search(RULES[claim.rule].values(claim, arms), m.title, m.ratio, m.lower_is_better).figure, 'What the best of so many trials can be expected to reach.')
         if fig := plot_claim(claim, arms):
             yield from _figure(fig, 'Points are seeds, joined across arms; diamonds are means with 95 % intervals.')
     if all((Path(r['folder'])/'samples.png').is_file() for r in first.values()):
