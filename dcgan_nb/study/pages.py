@@ -45,7 +45,7 @@ _ESSENTIALS = 'dataset', 'arch', 'loss', 'batch_size', 'epochs', 'optimizer', 'g
 def _changes(claim:Claim, full:dict) -> dict:
     "What all arms of a claim change in the profile cpu, against the recipe in full size."
     arms = [arm_config(claim, arm, 0, 'cpu', device='cuda').record() for arm in claim.arms]
-    return {k: v for k, v in arms[0].items() if v != full[k] and all(arm[k] == v for arm in arms)}
+    return {k: v for k, v in arms[0].items() if v != full[k] and k not in claim.search and all(arm[k] == v for arm in arms)}
 
 def recipe_table(
     recipe:str,       # a name in `RECIPES`
