@@ -99,19 +99,16 @@ def _delta_text(claim:Claim) -> str:
 
 # %% ../../nbs/study/42_judge.ipynb #058d7a0b
 MIN_SEEDS = 5    # fewer never decide
-
 class Rule:
     "How one kind of sentence is judged. Each adds `estimate`, `supports`, `contradicts`, `leans` and `state`."
     title = ''         # what the project says
     n_arms = None      # how many arms such a claim has; None: any number
     level = 0.95       # of the interval
     measures = True    # does it look at a measure?
+    values = staticmethod(arm_values)    # what `estimate` takes, of a claim's `arm_records`
 
     @property
     def compares_two(self) -> bool: return self.n_arms == 2
-
-    def values(self, claim:Claim, arms:dict) -> dict:    # of `arm_records` → what `estimate` takes
-        return arm_values(claim, arms)
 
     def decide(self, claim:Claim, e:Evidence) -> tuple[str, str]:
         "The verdict and, if it is undecided, the side on which the estimate itself lies."
