@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['smallest_gan_field', 'plot_smallest_gan']
 
-# %% ../../nbs/projects/55_l.ipynb #22ea7337
+# %% ../../nbs/projects/55_l.ipynb #985e4e18
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -13,13 +13,13 @@ import seaborn as sns
 from ..scores.metrics import STANDARD_METRICS
 from ..study.claims import CLAIMS, PROJECTS, Claim
 
-# %% ../../nbs/projects/55_l.ipynb #53ebae1d
+# %% ../../nbs/projects/55_l.ipynb #4c7a0b47
 PROJECTS['L'] = 'what the field found'
 _small = dict(g_width=16, d_width=16, batch_size=32)
 _plain = dict(budgets=dict(cpu=_small | dict(epochs=3)), seeds=dict(cpu=6, full=6))
 _residual = dict(budgets=dict(cpu=_small | dict(epochs=2)), seeds=dict(cpu=6, full=6))
 
-# %% ../../nbs/projects/55_l.ipynb #4bd23db1
+# %% ../../nbs/projects/55_l.ipynb #9c19e62e
 _spectral = dict(d_options='spectral=True')
 CLAIMS.add(Claim(
     'L1a', 'spectral normalization is relatively robust with aggressive learning rates and momentum parameters',
@@ -33,7 +33,7 @@ CLAIMS.add(Claim(
     'At the usual learning rate, leaving spectral normalization out does not lower FID by 10 % or more.', 'not_better',
     base=dict(arch='resnet'), arms={'no norm': {}, 'spectral norm': _spectral}, also=('roughness', 'recall'), **_residual))
 
-# %% ../../nbs/projects/55_l.ipynb #ecbcbcd3
+# %% ../../nbs/projects/55_l.ipynb #5f0673d2
 _wgan_gp = dict(loss='wgan', penalty='wgan_gp', penalty_weight=10.0)
 CLAIMS.add(Claim(
     'L2a', 'Our proposed method performs better than standard WGAN', 'Gulrajani et al. 2017, arXiv 1704.00028, abstract',
@@ -47,7 +47,7 @@ CLAIMS.add(Claim(
     base=dict(arch='resnet'), arms={'WGAN-GP': _wgan_gp, 'non-saturating': {}}, also=('recall', 'roughness'), **_residual,
     note='Both take one step of D for each of G, so that both see as many images; the paper takes five.'))
 
-# %% ../../nbs/projects/55_l.ipynb #873aa6e5
+# %% ../../nbs/projects/55_l.ipynb #18d439ad
 CLAIMS.add(Claim(
     'L3a', 'Our analysis shows that GAN training with instance noise or zero-centered gradient penalties converges.',
     'Mescheder et al. 2018, arXiv 1801.04406, abstract',
@@ -60,7 +60,7 @@ CLAIMS.add(Claim(
     base=dict(arch='resnet'), arms={'relativistic, R₁ + R₂': dict(loss='rpgan', penalty='r1r2', penalty_weight=0.1), 'non-saturating': {}},
     also=('change', 'recall'), **_residual, note='Each step of the first arm takes about twice as long.'))
 
-# %% ../../nbs/projects/55_l.ipynb #456cae5c
+# %% ../../nbs/projects/55_l.ipynb #88dab083
 def smallest_gan_field(
     theta,               # what G makes; the data are 0
     psi,                 # D scores x with psi·x
@@ -70,7 +70,7 @@ def smallest_gan_field(
     sigma = lambda u: 1 / (1 + np.exp(-u))
     return psi * sigma(-theta*psi), -theta * sigma(theta*psi) - weight*psi
 
-# %% ../../nbs/projects/55_l.ipynb #8fbe0da1
+# %% ../../nbs/projects/55_l.ipynb #ea70d8d0
 def plot_smallest_gan(
     weights:tuple=(0.0, 0.3),    # of R₁, a panel for each
     n_steps:int=3000,            # of 0.02 each
@@ -91,7 +91,7 @@ def plot_smallest_gan(
     axes[0, 0].set_ylabel('ψ (what D has learned)')
     return fig
 
-# %% ../../nbs/projects/55_l.ipynb #ea6813eb
+# %% ../../nbs/projects/55_l.ipynb #1b5b3d7d
 CLAIMS.add(Claim(
     'L4', 'Both improve inception and FID scores on different architectures and for different GAN objectives.',
     'Yazıcı et al. 2019, arXiv 1806.04498, abstract', 'An exponential average of G’s weights lowers FID.', 'better',
@@ -104,7 +104,7 @@ CLAIMS.add(Claim(
     'A larger learning rate for D than for G reaches a lower FID than every equal pair of the same size.', 'best',
     arms={arm: dict(d_lr=d_lr, g_lr=g_lr) for arm, (d_lr, g_lr) in _rates.items()}, also=('recall', 'roughness'), **_plain))
 
-# %% ../../nbs/projects/55_l.ipynb #589d4ae5
+# %% ../../nbs/projects/55_l.ipynb #bd6fe866
 CLAIMS.add(Claim(
     'L6', 'we were able to significantly improve the quality of the class conditional image generation',
     'Miyato and Koyama 2018, arXiv 1802.05637, abstract',
@@ -113,7 +113,7 @@ CLAIMS.add(Claim(
     arms={'projection': {}, 'concatenation': dict(d_options='head=concat'), 'AC-GAN': dict(d_options='head=classes')},
     also=('fid', 'gantest'), **_plain))
 
-# %% ../../nbs/projects/55_l.ipynb #5e404ee4
+# %% ../../nbs/projects/55_l.ipynb #5d686cd3
 _augmented = {'augmented': dict(augment='translation cutout'), 'as they are': {}}
 CLAIMS.add(Claim(
     'L7a', 'a simple method that improves the data efficiency of GANs', 'Zhao et al. 2020, arXiv 2006.10738, abstract',
@@ -126,7 +126,7 @@ CLAIMS.add(Claim(
     arms=_augmented, also=('overfitting', 'recall'), **_plain,
     note='That augmentation can be spared where data are many is our reading of the sentence, not the paper’s.'))
 
-# %% ../../nbs/projects/55_l.ipynb #4aa64c2e
+# %% ../../nbs/projects/55_l.ipynb #db42e1d2
 CLAIMS.add(Claim(
     'L8', 'these residual networks are easier to optimize, and can gain accuracy from considerably increased depth',
     'He et al. 2016, arXiv 1512.03385, abstract', 'At equal cost, residual networks reach a lower FID than plain ones.', 'better',
@@ -134,11 +134,11 @@ CLAIMS.add(Claim(
     also=('seconds', 'recall'), budgets=dict(cpu=dict(batch_size=64, epochs=2)), seeds=dict(cpu=6, full=6),
     note='The paper is about classification. The plain D has batch norm, the residual one has none.'))
 
-# %% ../../nbs/projects/55_l.ipynb #bbdfc8a8
+# %% ../../nbs/projects/55_l.ipynb #cfa8032c
 CLAIMS.add(Claim(
     'L9', 'most models can reach similar scores with enough hyperparameter optimization and random restarts',
     'Lucic et al. 2018, arXiv 1711.10337, abstract',
-    'After equal searches, none of four losses is reliably the best: the best one’s FID, as it is to be expected, is less than a quarter below the next.', 'none_best',
+    'After equal searches, none of four losses is reliably the best: the FID to be expected of the next one is less than a quarter higher.', 'none_best',
     base=dict(arch='resnet'), arms={'non-saturating': {}, 'least squares': dict(loss='mse'), 'hinge': dict(loss='hinge'), 'WGAN-GP': _wgan_gp},
     search=dict(g_lr=(1e-4, 2e-3), d_lr=(1e-4, 2e-3), beta1=[0.0, 0.5]), delta=0.25, also=('recall',), seeds=dict(cpu=16, full=16),
     budgets=dict(cpu=dict(g_width=8, d_width=8, batch_size=32, epochs=1), full=dict(epochs=5)),
