@@ -91,7 +91,7 @@ def test_a_claim_says_what_was_said_where_and_how_it_is_tested(claim):
     assert all(isinstance(arm, str) and arm.strip() == arm != '' for arm in claim.arms)
     assert set(claim.budgets) | set(claim.batch_divisors) | set(claim.seeds) <= set(PROFILES)
     n = len(claim.arms)
-    assert dict(better=n == 2, not_better=n == 2, same=n == 2, best=n > 2, within=n == 1, feature=True)[claim.rule]
+    assert dict(better=n == 2, not_better=n == 2, same=n == 2, best=n > 2, none_best=n > 2, within=n == 1, feature=True)[claim.rule]
     assert (claim.low < claim.high and math.isfinite(claim.low + claim.high)) if claim.rule == 'within' else (claim.low, claim.high) == (-math.inf, math.inf)
 
 
@@ -224,6 +224,49 @@ def test_the_named_arm_is_best_only_if_it_is(id, draw):
     assert few.text == ('undecided (leaning supported)' if profile == 'full' else 'supported'), 'the grids have two seeds on a CPU'
 
 
+@pytest.mark.parametrize('id', [i for i in JUDGED if CLAIMS[i].rule == 'none_best'])
+def test_none_is_the_best_of_a_search_unless_one_surely_leads(id, draw):
+    claim, profile, m = CLAIMS[id], decided(id), MEASURES[CLAIMS[id].measure]
+    n, (first, *others) = n_seeds(claim, profile), draw.sample(list(claim.arms), len(claim.arms))
+    luck = [math.exp(draw.gauss(0, 0.3)) for _ in range(n)]                      # of the settings, which all arms share
+    good, bad = (0.5, 0.5*(1 + claim.delta)**2) if m.lower_is_better else (0.5*(1 + claim.delta)**2, 0.5)
+    word = lambda values: judge(made_up(claim, values, profile), id)[id]
+    tied = word({arm: [good * l * draw.uniform(0.99, 1.01) for l in luck] for arm in claim.arms})
+    assert tied.text == 'supported' and tied.n_seeds == n
+    crowned = word({first: [good * l for l in luck]} | {arm: [bad * l * draw.uniform(0.99, 1.01) for l in luck] for arm in others})
+    assert (crowned.text, crowned.ahead) == ('contradicted', first) and crowned.high < 0
+
+
+@pytest.mark.parametrize('id', [i for i in JUDGED if CLAIMS[i].rule == 'none_best'])
+def test_a_trial_that_diverged_is_never_the_best_and_never_passed_over(id, draw):
+    claim, profile = CLAIMS[id], decided(id)
+    shaky, *steady = draw.sample(list(claim.arms), len(claim.arms))
+    n = n_seeds(claim, profile)
+    records = made_up(claim, {arm: spread(draw, 0.5, n, share=0.2) for arm in claim.arms}, profile)
+    lucky = {r['config']['seed'] for r in draw.sample(records[:n], n - 1)}       # all trials but one
+    of_shaky = {arm_config(claim, shaky, s, profile, device='cpu').run_id for s in lucky}
+    for r in records:
+        if RunConfig.planned(**r['config']).run_id in of_shaky: r |= dict(status='diverged', metrics={})
+    verdict = judge(records, id)[id]
+    assert (verdict.n_seeds, verdict.n_failed) == (n, n - 1) and verdict.n_runs == n*len(claim.arms), 'seeds of the other arms still count'
+
+
+SEARCHED = [c.id for c in CLAIMS.values() if c.search]
+
+
+@pytest.mark.parametrize('id', SEARCHED)
+def test_every_seed_of_a_search_draws_once_for_all_arms_and_finds_its_own_record(id, draw):
+    claim, profile = CLAIMS[id], decided(id)
+    among = lambda name, value: value in claim.search[name] if isinstance(claim.search[name], list) else claim.search[name][0] <= value <= claim.search[name][1]
+    drawn = [{tuple(getattr(arm_config(claim, arm, s, profile, device='cpu'), name) for name in claim.search) for arm in claim.arms} for s in range(40)]
+    assert all(len(values) == 1 and all(map(among, claim.search, *values)) for values in drawn) and len(set.union(*drawn)) == 40
+    seeds = draw.sample(range(40), 12)
+    records = [record(arm_config(claim, arm, s, profile, device='cpu').record(), claim.measure, 0.5) for arm in claim.arms for s in seeds]
+    assert all(list(found) == sorted(seeds) for found in arm_records(claim, draw.sample(records, len(records)), profile).values())
+    for r in records: r['config'] = r['config'] | dict(seed=r['config']['seed'] + 100)       # the values of one seed, the number of another
+    assert not any(arm_records(claim, records, profile).values())
+
+
 @pytest.mark.parametrize('id', [i for i in JUDGED if CLAIMS[i].rule == 'within'])
 def test_a_number_lies_within_its_range_outside_or_across_its_end(id, draw):
     claim, profile = CLAIMS[id], decided(id)
@@ -321,7 +364,7 @@ def test_full_runs_replace_those_on_a_cpu_once_there_are_two_seeds(draw):
 
 @pytest.mark.parametrize('id', JUDGED)
 def test_seeds_beyond_the_plan_are_judged(id, draw):
-    claim, n = CLAIMS[id], draw.randint(6, 9)
+    claim, n = CLAIMS[id], n_seeds(CLAIMS[id], decided(id)) + draw.randint(1, 4)
     verdict = judge(made_up(claim, {arm: [0.5 + s/100 for s in range(n)] for arm in claim.arms}, decided(id)), id)[id]
     assert verdict.n_seeds == n and verdict.n_runs == n*len(claim.arms) and 'planned' not in explain(verdict)
 

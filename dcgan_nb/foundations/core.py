@@ -38,7 +38,7 @@ def nearest(
     wanted, by_lower = str(name).lower(), {k.lower(): k for k in known}
     close = get_close_matches(wanted, by_lower, n=3, cutoff=0.5)
     if not close: return ""
-    best = min(close, key=lambda k: (-SequenceMatcher(None, k, wanted).ratio(), len(k)))    # the shortest of equally good ones
+    best = min(close, key=lambda k: (-SequenceMatcher(None, k, wanted).ratio(), k[:1] != wanted[:1], len(k)))    # of equally good ones one that begins alike
     return f" Did you mean {by_lower[best]!r}?"
 
 # %% ../../nbs/foundations/01_core.ipynb #4e019b1f

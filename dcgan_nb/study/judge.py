@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIN_SEEDS', 'RULES', 'Evidence', 'Verdict', 'format_number', 'runs_text', 'Rule', 'Comparison', 'Better', 'NotBetter',
-           'Same', 'Best', 'Within', 'Feature', 'effect_text', 'explain', 'judge', 'check_claim']
+           'Same', 'Best', 'NoneBest', 'Within', 'Feature', 'effect_text', 'explain', 'judge', 'check_claim']
 
 # %% ../../nbs/study/42_judge.ipynb #c0be9002
 import math
@@ -17,7 +17,7 @@ from ..foundations.core import InputError, Registry
 from .claims import (MEASURES, SEEDS, Claim, arm_config, arm_records, arm_values, best_profile,
                                    chosen_claims, n_seeds, scaled_delta)
 from .stats import (holm, mean_interval, paired_differences, permutation_p, probability_best, regret,
-                                  wilson_interval)
+                                  search_lead, wilson_interval)
 
 # %% ../../nbs/study/42_judge.ipynb #243c0206
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class Evidence:
     p: float|None = None         # one-sided
     p_holm: float|None = None    # the same, corrected among the project's claims that have one
     probability: float|None = None   # that the named arm is best
+    ahead: str = ''              # the arm that is, where the claim names none
 
 @dataclass(frozen=True)
 class Verdict(Evidence):
@@ -98,13 +99,13 @@ def _delta_text(claim:Claim) -> str:
 
 # %% ../../nbs/study/42_judge.ipynb #058d7a0b
 MIN_SEEDS = 5    # fewer never decide
-
 class Rule:
     "How one kind of sentence is judged. Each adds `estimate`, `supports`, `contradicts`, `leans` and `state`."
     title = ''         # what the project says
     n_arms = None      # how many arms such a claim has; None: any number
     level = 0.95       # of the interval
     measures = True    # does it look at a measure?
+    values = staticmethod(arm_values)    # what `estimate` takes, of a claim's `arm_records`
 
     @property
     def compares_two(self) -> bool: return self.n_arms == 2
@@ -201,6 +202,33 @@ class Best(Rule):
 
 RULES['best'] = Best()
 
+# %% ../../nbs/study/42_judge.ipynb #416871c5
+def _half(n_trials:int) -> int: return max(1, n_trials // 2)
+
+class NoneBest(Rule):
+    title = 'no arm is reliably the best'
+
+    def values(self, claim, arms):     # None: diverged
+        return {arm: {s: None for s, r in arms[arm].items() if r['status'] != 'finished'} | v for arm, v in arm_values(claim, arms).items()}
+
+    def estimate(self, claim, values):
+        trials = sorted(set.intersection(*map(set, values.values())))
+        scaled = _scaled(claim, {arm: {s: x for s, x in v.items() if x is not None} for arm, v in values.items()})
+        if not any(scaled.values()): return {}
+        scores = {arm: [v.get(s, math.inf) for s in trials] for arm, v in scaled.items()}
+        ahead, lead, low, high, share = search_lead(scores, _half(len(trials)), self.level)
+        return dict(n_seeds=len(trials), ahead=ahead, effect=-lead, low=-high, high=-low, probability=share)
+
+    def supports(self, claim, e): return e.low > -scaled_delta(claim)
+    def contradicts(self, claim, e): return e.high < 0 and e.effect <= -scaled_delta(claim)
+    def leans(self, claim, e): return e.effect > -scaled_delta(claim)
+
+    def state(self, v):
+        return (f'The best of {_half(v.n_seeds)} of the {v.n_seeds} trials, as it is to be expected: “{v.ahead}” is ahead, and is so in '
+                f'{100*v.probability:.0f} % of the resamples; against the next arm its {self.interval_text(v)}. {_delta_text(v.claim)}')
+
+RULES['none_best'] = NoneBest()
+
 # %% ../../nbs/study/42_judge.ipynb #cb71408a
 class Within(Rule):
     title, n_arms = 'a number lies in a range', 1
@@ -262,7 +290,7 @@ def _evidence(claim:Claim, records:list[dict], prefer:str) -> Evidence:
                      n_dirty=sum(bool(r.get('code', {}).get('dirty')) for r in runs),
                      n_failed=sum(r['status'] != 'finished' for r in runs),
                      flagged=dict(Counter(flag for r in runs for flag in r.get('flags', ()))))
-    values = arm_values(claim, arms)
+    values = RULES[claim.rule].values(claim, arms)
     if not set.intersection(*map(set, values.values())): return found      # no seed has a value in all arms
     return replace(found, **RULES[claim.rule].estimate(claim, values))
 

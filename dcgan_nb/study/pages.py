@@ -22,7 +22,7 @@ from ..foundations.core import project_root
 from ..runs.config import RunConfig, identity, rerun_command
 from ..runs.records import code_text, images_seen, scan_records, score
 from .claims import CLAIMS, LAYERS, MEASURES, Claim, arm_config, arm_records, arm_values, chosen_claims, measured, n_seeds, scaled_delta, study_records
-from .figures import arrow, plot_arms, set_style, show_rows
+from .figures import arrow, cost_table, plot_arms, plot_search, set_style, show_rows
 from .judge import RULES, Verdict, effect_text, explain, format_number, judge, runs_text
 from .stats import mean_interval
 
@@ -45,7 +45,7 @@ _ESSENTIALS = 'dataset', 'arch', 'loss', 'batch_size', 'epochs', 'optimizer', 'g
 def _changes(claim:Claim, full:dict) -> dict:
     "What all arms of a claim change in the profile cpu, against the recipe in full size."
     arms = [arm_config(claim, arm, 0, 'cpu', device='cuda').record() for arm in claim.arms]
-    return {k: v for k, v in arms[0].items() if v != full[k] and all(arm[k] == v for arm in arms)}
+    return {k: v for k, v in arms[0].items() if v != full[k] and k not in claim.search and all(arm[k] == v for arm in arms)}
 
 def recipe_table(
     recipe:str,       # a name in `RECIPES`
@@ -132,12 +132,16 @@ def badge(
     return f'<span class="verdict {verdict.split(" ")[0]}">{escape(verdict)}</span>'
 
 # %% ../../nbs/study/45_pages.ipynb #2c213e02
+def _search_text(claim:Claim) -> str:
+    among = [f'{k} from {a[0]:g} … {a[1]:g}' if isinstance(a, tuple) else f'{k} from {", ".join(map(str, a))}' for k, a in claim.search.items()]
+    return f' Each seed is a trial and draws {"; ".join(among)}: the same for all arms.' if among else ''
+
 def _arms_text(claim:Claim, example:dict, profile:str) -> Text:
     "On what the arms were trained, and how they differ."
     given = lambda values: ', '.join(f'{k} {v}' for k, v in values.items()) or 'the recipe itself'
     return Text(f'**Arms**, on {example["data"]["title"]}, {example["data"]["n_train"]:,} training images, '
                 f'{images_seen(example):,} seen (profile `{profile}`): '
-                + '; '.join(f'*{arm}* ({given(values)})' for arm, values in claim.arms.items()) + '.')
+                + '; '.join(f'*{arm}* ({given(values)})' for arm, values in claim.arms.items()) + '.' + _search_text(claim))
 
 def _figure(fig, caption:str):
     "A figure and what to look for in it; the figure is closed so that a notebook does not show it twice."
@@ -154,6 +158,10 @@ def _arms_and_seeds(claim:Claim, v:Verdict, arms:dict):
         yield seeds_table(claim, arms)
         reference = reference_of(claim, arms)
         if reference is not None: yield Text(f'Real reference (real images in the generated ones’ place): {format_number(reference)}.')
+        yield cost_table(arms)
+        if claim.search:
+            m = MEASURES[claim.measure]
+            yield from _figure(plot_search(RULES[claim.rule].values(claim, arms), m.title, m.ratio, m.lower_is_better).figure, 'What the best of so many trials can be expected to reach.')
         if fig := plot_claim(claim, arms):
             yield from _figure(fig, 'Points are seeds, joined across arms; diamonds are means with 95 % intervals.')
     if all((Path(r['folder'])/'samples.png').is_file() for r in first.values()):

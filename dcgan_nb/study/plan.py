@@ -147,7 +147,8 @@ def runs_to_do(
 def _published() -> set[str]:
     "Keys, without the seed, of the configurations whose records are published: of all claims and of the examples, profiles cpu and full."
     chosen, profiles = chosen_claims(), ('cpu', 'full')
-    keys = {config_key(arm_config(c, arm, 0, p, device='cuda').record(), 'seed') for c in chosen for p in profiles for arm in c.arms}
+    keys = {config_key(arm_config(c, arm, s, p, device='cuda').record(), 'seed')
+            for c in chosen for p in profiles for arm in c.arms for s in (range(n_seeds(c, p)) if c.search else (0,))}
     return keys | {config_key(RunConfig.planned(profile=p, loss=loss, device='cuda').record(), 'seed')
                    for p in profiles for loss in EXAMPLES}
 
