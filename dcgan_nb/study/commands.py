@@ -323,6 +323,7 @@ def main(
         command, options = parsed(words)
         return command(options)
     except InputError as error: print(error, file=sys.stderr)
+    except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # `| head` has read enough
     except KeyboardInterrupt: print('interrupted', file=sys.stderr)
     except SystemExit as end: return end.code or 0     # --help
     return 2
