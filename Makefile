@@ -82,7 +82,7 @@ cuda-results: $(READY)
 
 test: $(READY)
 	@echo "notebooks" && OMP_NUM_THREADS=1 nbdev_test --path nbs --file_re '^[0-9][0-9]_' --n_workers 2 --timing
-	@echo "pytest" && OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
+	@echo "pytest" && OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(READY)
 	@pytest tests --faults reports/faults.json

@@ -49,7 +49,7 @@ def make_junk(runs):
     return reasons
 
 
-EXECUTED = 'foundations/00_tour', 'foundations/03_batches', 'gan/13_losses', 'scores/21_metrics', 'study/43_figures', 'projects/51_b'
+EXECUTED = 'foundations/00_tour', 'foundations/03_batches', 'gan/13_losses', 'scores/21_metrics', 'study/43_figures', 'projects/55_l'
 
 
 @pytest.fixture(scope='session')
