@@ -77,7 +77,7 @@ cuda-bundle: $(READY)
 	@bash workflow/bundle.sh $(OUT)/cuda-bundle.tar $(or $(filter-out auto,$(PROFILE)),full) "$(or $(CLAIM),ALL)" $(DEVICE) $(CUDA_PYTHON) "$(MNIST)"
 
 cuda-results: $(READY)
-	@test -n "$(FILE)" || { echo "FILE=results.tar.gz is missing: make cuda-results FILE=path"; exit 2; }
+	@test -f "$(FILE)" || { echo "FILE=$(FILE) is not there: make cuda-results FILE=results.tar.gz" >&2; exit 2; }
 	@mkdir -p $(OUT) && tar xzf "$(FILE)" -C $(OUT) && $(MAKE) --no-print-directory publish
 
 test: $(READY)

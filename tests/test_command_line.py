@@ -20,7 +20,7 @@ echo "$*" >> "{folder}/calls"
 case "$(cat "{folder}/do" 2>/dev/null)" in
     fail) echo 'Traceback'; echo '[IPKernelApp] WARNING | Kernel is running over TCP without encryption' >&2; echo 'ValueError: out of paper'; exit 1 ;;
     die)  echo 'nbclient.exceptions.DeadKernelError: Kernel died'; exit 1 ;;
-    wait) echo 'epoch 1'; sleep 60 ;;
+    wait) echo 'epoch 1'; sleep 20 ;;
 esac
 cp "${{notebooks[0]}}" "${{notebooks[1]}}"
 """
@@ -48,7 +48,7 @@ WRONG = {
     'study MNIST=no/such': "mnist='no/such' is not a folder.", 'plan MNIST=no/such': "mnist='no/such' is not a folder.", 'report CORES=0': "cores='0' is not a whole number", 'study CORES=many': "cores='many' is not",
     'study GPU_RUNS=none': "gpu_runs='none' is not", 'report RUNS=mine': "runs='mine' is not known. Known: published, own.", 'verdicts RUNS=mine': "runs='mine' is not known.",
     'report REPORTS=README.md': "reports='README.md' is a file, not a folder.", 'runs REPORTS=README.md': 'is a file, not a folder.', 'bench BENCH=speed': "'speed' is not known", 'bench DEVICE=tpu': "'tpu' is not known",
-    'project NAME=A': 'NAME=A is no name of a project', 'project': 'NAME= is missing', 'cuda-results': 'FILE=results.tar.gz is missing'}
+    'project NAME=A': 'NAME=A is no name of a project', 'project': 'NAME= is missing', 'cuda-results': 'FILE= is not there'}
 
 
 @pytest.mark.parametrize('words', WRONG)
@@ -112,6 +112,45 @@ def test_a_run_that_is_interrupted_is_not_called_failed(run, stand_in, tmp_path)
     assert scan_records(tmp_path)[1][str(tmp_path/'a_run')] == 'interrupted: asked for again, the run starts anew'
 
 
+def began(folder):
+    "Wait until a study's first run is at work."
+    while not any('epoch' in log.read_text() for log in folder.glob('runs/*/run.log')): time.sleep(0.1)
+
+
+def start(stand_in, reports, *more):
+    return subprocess.Popen(['dcgan-nb', 'study', 'A4', '--profile', 'smoke', '--reports', str(reports), *more], cwd=ROOT, env=os.environ | stand_in,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGKILL], ids=['Ctrl-C', 'killed'])
+def test_a_study_that_is_stopped_is_done_by_the_next_call(run, stand_in, tmp_path, how):
+    (tmp_path/'do').write_text('wait')
+    process = start(stand_in, tmp_path/'reports')
+    began(tmp_path/'reports')
+    os.killpg(process.pid, how)
+    said = process.communicate(timeout=60)[1]
+    if how == signal.SIGINT: assert process.returncode == 2 and said.endswith('interrupted\n'), said
+    (tmp_path/'do').write_text('')
+    again = run('dcgan-nb', 'study', 'A4', '--profile', 'smoke', '--reports', tmp_path/'reports', **stand_in)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert len(list((tmp_path/'reports').glob('runs/*/run.ipynb'))) == 2 and 'Not all runs' not in again.stdout
+
+
+def test_a_second_command_in_the_same_folder_waits(stand_in, tmp_path):
+    (tmp_path/'do').write_text('wait')
+    first = start(stand_in, tmp_path/'reports')
+    began(tmp_path/'reports')
+    (tmp_path/'do').write_text('')
+    second = start(stand_in, tmp_path/'reports', '--seeds', '2')
+    while 'at work in' not in (line := second.stdout.readline()): assert line, second.stderr.read()
+    assert re.match(r'process \d+ on .* is at work in .*reports: waiting until it ends\.', line)
+    os.killpg(first.pid, signal.SIGINT)
+    assert first.wait(60) == 2
+    rest, said = second.communicate(timeout=120)
+    assert second.returncode == 0, rest + said
+    assert len(list((tmp_path/'reports').glob('runs/*/run.ipynb'))) == 4
+
+
 def test_an_error_that_no_run_explains_is_shown(run, stand_in, tmp_path):
     copy = tmp_path/'copy'
     for name in ('nbs', 'dcgan_nb', 'workflow'): shutil.copytree(ROOT/name, copy/name, ignore=shutil.ignore_patterns('__pycache__'))
@@ -128,6 +167,8 @@ def test_runs_and_show_tell_of_real_folders(run, tmp_path):
     shown = make(run, 'runs', f'REPORTS={tmp_path}').stdout
     record = json.loads((published/'record.json').read_text())
     assert re.search(f'{published.name} +finished +{record["config"]["profile"]}', shown) and re.search('a_broken_one +no record.json', shown)
+    assert make(run, 'runs', f'REPORTS={tmp_path}/nowhere').stdout == f'no runs yet: {tmp_path}/nowhere has no folder runs\n'
+    assert 'a_broken_one: no record.json' in make(run, 'show', 'RUN=a_broken', f'REPORTS={tmp_path}').stdout
     shown = make(run, 'show', f'RUN={published.name}').stdout
     for text in (f'{published.name}: finished', f"commit {record['code']['commit'][:8]}", 'papermill nbs/train.ipynb', record['environment']['cpu']): assert text in shown
 

@@ -78,8 +78,8 @@ def resume(
     return [*said, 'No checkpoint could be read: the run starts anew.'] if said else []
 
 def remove_checkpoints(folder:Path) -> None:
-    "Delete both checkpoints: a finished run needs none."
-    for name in NEWEST, PREVIOUS: (folder/name).unlink(missing_ok=True)
+    "Delete both checkpoints, and what is left of one whose writing was interrupted: a finished run needs none."
+    for path in (folder/NEWEST, folder/PREVIOUS, *folder.glob(f'.{NEWEST}.*.part')): path.unlink(missing_ok=True)
 
 # %% ../../nbs/runs/32_checkpoint.ipynb #625ae9ee
 class Checkpoints:
@@ -103,6 +103,7 @@ _held = {}     # folder → its lock file, open as long as the lock is held
 def lock_run(
     folder:Path,                                 # the run's; the lock is beside it: .<run_id>.lock
     report:Callable[[str], None]=print,          # told which process is being waited for
+    what:str='on this run',                      # it is at work
 ) -> None:
     "Wait until no other process works on a run, then keep others out until `unlock_run`, or until this process ends."
     if fcntl is None or (folder := Path(folder).resolve()) in _held: return
@@ -114,7 +115,7 @@ def lock_run(
     try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
-        report(f"{lock.read() or 'another process'} is at work on this run: waiting until it ends.")
+        report(f"{lock.read() or 'another process'} is at work {what}: waiting until it ends.")
         fcntl.flock(lock, fcntl.LOCK_EX)
     lock.truncate(0)
     lock.write(f'process {os.getpid()} on {platform.node()}')

@@ -299,7 +299,8 @@ def read_records(
     "The records alone; damaged ones are named on stderr."
     records, unused = scan_records(*runs_dirs)
     for folder, reason in unused.items():
-        if Path(folder, 'record.json').exists(): print(f'passed over: {reason}', file=sys.stderr)
+        if Path(folder, 'record.json').exists() and reason != 'at work':      # one that ended a moment ago
+            print(f'passed over: {reason}', file=sys.stderr)
     return records
 
 # %% ../../nbs/runs/34_records.ipynb #1b7bf924
