@@ -31,8 +31,8 @@ SPACE = dict(
 NEARBY = SPACE | dict(width=[16, 24], g_lr=[1e-3, 2e-3, 4e-3], d_over_g=[1, 2, 4], ema=[0.99, 0.995, 0.998])     # of variations
 KEPT = 0.6                                    # chance of each setting to stay as it is in a variation
 EPOCHS = {16: 3, 24: 2, 32: 2}                # that about fill the budget: what `standard` takes for 240,000 images
-FIRST = dict(trials=20, share=0.5, seeds=1)
-RUNGS = [dict(trials=14, share=0.5, seeds=1, parents=3), dict(trials=5, share=1, seeds=1), dict(trials=2, share=1, seeds=3)]
+PARENTS = 3                                   # settings that are varied
+RUNGS = [dict(trials=20, share=0.5, seeds=1), dict(trials=14, share=0.5, seeds=1), dict(trials=5, share=1, seeds=1), dict(trials=2, share=1, seeds=3)]
 SHOWN = 'fid', 'is', 'recall', 'precision'
 
 
@@ -62,9 +62,7 @@ def quick(values:dict) -> dict:
 
 def result(values:dict) -> dict:
     "A trial's scores, and what it cost."
-    import torch
     os.nice(19)
-    torch.set_num_threads(1)
     record = run(RunConfig.resolve(**values), report=None)
     return dict(run_id=record['run_id'], epochs=values['epochs'], seed=values['seed'], status=record['status'], seconds=record['timings_s'].get('train'),
                 **{name: measured(name, record) for name in SHOWN})
@@ -75,8 +73,9 @@ def mean_fid(rows:list[dict], settings:dict) -> float:    # ∞ if a run has non
     return sum(fids) / len(fids)
 
 
-def trained(settings:list[dict], rung:dict, number:int, conditional:bool, is_quick:bool, report=print) -> list[dict]:   # a row for each run
+def trained(settings:list[dict], number:int, conditional:bool, is_quick:bool, report=print) -> list[dict]:   # a row for each run
     "One rung: all settings with all its seeds, two runs at a time."
+    rung = RUNGS[number]
     pairs = [(t, 100 + s) for s in range(rung['seeds']) for t in settings]
     values, rows = [parameters(t, conditional, rung['share'], seed) for t, seed in pairs], []
     with get_context('spawn').Pool(2, maxtasksperchild=1) as pool:
@@ -93,15 +92,15 @@ def best(rows:list[dict], n:int) -> list[dict]:    # settings
 
 
 def measure(device:str, repeats:int, is_quick:bool) -> tuple[dict, list[dict]]:   # parameters, rows
-    rng = random.Random(1001)
-    rows = trained([trial(rng) for _ in range(FIRST['trials'])], FIRST, 0, True, is_quick)
-    parents = best(rows, RUNGS[0]['parents'])
-    rows += trained([variation(rng, parents[i % len(parents)]) for i in range(RUNGS[0]['trials'])], RUNGS[0], 1, True, is_quick)
-    rows += trained(finalists := best(rows, RUNGS[1]['trials']), RUNGS[1], 2, True, is_quick)
-    rows += trained(best(rows[-len(finalists):], RUNGS[2]['trials']), RUNGS[2], 3, True, is_quick)
-    without = trained(finalists, RUNGS[1], 2, False, is_quick)
-    rows += without + trained(best(without, RUNGS[2]['trials']), RUNGS[2], 3, False, is_quick)
-    return dict(space=SPACE, nearby=NEARBY, kept=KEPT, epochs=EPOCHS, rungs=[FIRST, *RUNGS]), rows
+    rng, (first, varied, finals, last) = random.Random(1001), (rung['trials'] for rung in RUNGS)
+    rows = trained([trial(rng) for _ in range(first)], 0, True, is_quick)
+    parents = best(rows, PARENTS)
+    rows += trained([variation(rng, parents[i % PARENTS]) for i in range(varied)], 1, True, is_quick)
+    finalists = best(rows, finals)
+    for conditional in True, False:
+        found = trained(finalists, 2, conditional, is_quick)
+        rows += found + trained(best(found, last), 3, conditional, is_quick)
+    return dict(space=SPACE, nearby=NEARBY, kept=KEPT, epochs=EPOCHS, parents=PARENTS, rungs=RUNGS), rows
 
 
 if __name__ == '__main__': m.command('search', measure, __doc__, repeats=1)

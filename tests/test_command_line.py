@@ -103,18 +103,18 @@ def test_the_outcome_names_the_cause(run, stand_in, tmp_path, what, outcome):
     assert 'IPKernelApp' not in done.stdout and 'Not all runs have finished; the next call tries them again.' in done.stdout
 
 
+def began(folder):
+    "Wait until a first run below a folder is at work."
+    while not any('epoch' in log.read_text() for log in folder.rglob('run.log')): time.sleep(0.1)
+
+
 def test_a_run_that_is_interrupted_is_not_called_failed(run, stand_in, tmp_path):
     (tmp_path/'do').write_text('wait')
     process = subprocess.Popen(['bash', 'workflow/run.sh', str(tmp_path/'a_run'), 'run 1/1  a_run'], cwd=ROOT, env=os.environ | stand_in, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    while not (tmp_path/'a_run/run.log').exists() or 'epoch' not in (tmp_path/'a_run/run.log').read_text(): time.sleep(0.1)
+    began(tmp_path)
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait(20) == 130 and 'run 1/1  a_run  interrupted' in process.stdout.read()
     assert scan_records(tmp_path)[1][str(tmp_path/'a_run')] == 'interrupted: asked for again, the run starts anew'
-
-
-def began(folder):
-    "Wait until a study's first run is at work."
-    while not any('epoch' in log.read_text() for log in folder.glob('runs/*/run.log')): time.sleep(0.1)
 
 
 def start(stand_in, reports, *more):

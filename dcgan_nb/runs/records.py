@@ -276,31 +276,35 @@ def why_unfinished(folder:Path) -> str:    # of a run
     return f'no record.json: nothing was finished; {again}'
 
 # %% ../../nbs/runs/34_records.ipynb #4d10a8a2
-def scan_records(
-    *runs_dirs:Path,     # folders of run folders; those that are not there are passed over
-) -> tuple[list[dict], dict[str, str]]:   # records, sorted by run_id; run folder → why it is no evidence
-    "All records in some folders of run folders (of two with the same id, the first folder's), and what is none."
-    found, unused = {}, {}
+def _scan(runs_dirs:tuple) -> tuple[list[dict], dict[str, str], list[str]]:
+    "What `scan_records` finds, and which of the folders without evidence have a record all the same."
+    found, unused, damaged = {}, {}, []
     for folder in (p for d in runs_dirs for p in sorted(Path(d).glob('*')) if p.is_dir()):
         if not (folder/'record.json').exists():
             unused[str(folder)] = why_unfinished(folder)
             continue
         try: record = read_record(folder)
-        except InputError as error: unused[str(folder)] = str(error)
+        except InputError as error: wrong = str(error)
+        else: wrong = '' if record['run_id'] == folder.name else f"the record in it is of {record['run_id']}"
+        if not wrong: found.setdefault(record['run_id'], record | dict(folder=folder))
         else:
-            if record['run_id'] != folder.name: unused[str(folder)] = f"the record in it is of {record['run_id']}"
-            else: found.setdefault(record['run_id'], record | dict(folder=folder))
-    return [found[k] for k in sorted(found)], unused
+            unused[str(folder)] = wrong
+            damaged.append(str(folder))
+    return [found[k] for k in sorted(found)], unused, damaged
+
+def scan_records(
+    *runs_dirs:Path,     # folders of run folders; those that are not there are passed over
+) -> tuple[list[dict], dict[str, str]]:   # records, sorted by run_id; run folder → why it is no evidence
+    "All records in some folders of run folders (of two with the same id, the first folder's), and what is none."
+    return _scan(runs_dirs)[:2]
 
 # %% ../../nbs/runs/34_records.ipynb #5462407e
 def read_records(
     *runs_dirs:Path,     # see `scan_records`
 ) -> list[dict]:         # sorted by run_id
     "The records alone; damaged ones are named on stderr."
-    records, unused = scan_records(*runs_dirs)
-    for folder, reason in unused.items():
-        if Path(folder, 'record.json').exists() and reason != 'at work':      # one that ended a moment ago
-            print(f'passed over: {reason}', file=sys.stderr)
+    records, unused, damaged = _scan(runs_dirs)
+    for folder in damaged: print(f'passed over: {unused[folder]}', file=sys.stderr)
     return records
 
 # %% ../../nbs/runs/34_records.ipynb #1b7bf924

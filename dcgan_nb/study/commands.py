@@ -283,7 +283,7 @@ def _help(command:Callable) -> str:
     claim = next(c for c in chosen_claims() if c.arms)
     lines = dedent('    ' + command.__doc__).format(claim=claim.id, project=claim.project).splitlines()
     examples = [re.split(r'\s+# ', line) for line in lines]
-    width = max(len(example[0]) for example in examples if len(example) == 2) if any(len(e) == 2 for e in examples) else 0
+    width = max((len(e[0]) for e in examples if len(e) == 2), default=0)
     return '\n'.join(f'{e[0]:{width}}   # {e[1]}' if len(e) == 2 else e[0] for e in examples)
 
 def parsed(
