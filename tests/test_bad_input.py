@@ -25,7 +25,8 @@ from dcgan_nb.runs.records import read_record
 from dcgan_nb.scores.features import load_extractor
 from dcgan_nb.scores.metrics import METRICS
 from dcgan_nb.study.figures import plot_history, score_table
-from dcgan_nb.study.judge import explain, judge
+from dcgan_nb.study.judge import judge
+from dcgan_nb.study.rules import explain
 from dcgan_nb.study.tables import leaderboard
 
 matplotlib.use('Agg')

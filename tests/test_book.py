@@ -18,6 +18,7 @@ from dcgan_nb.foundations.core import load_projects
 from dcgan_nb.runs.records import read_record
 from dcgan_nb.study.claims import CLAIMS, study_records
 from dcgan_nb.study.judge import judge
+from dcgan_nb.study.pages import style_of
 
 sys.path.insert(0, str(ROOT/'workflow'))
 import finish_book  # noqa: E402
@@ -49,7 +50,7 @@ def make_junk(runs):
     return reasons
 
 
-EXECUTED = 'foundations/00_tour', 'foundations/03_batches', 'gan/13_losses', 'scores/21_metrics', 'study/43_figures', 'projects/55_l'
+EXECUTED = 'foundations/00_tour', 'foundations/03_batches', 'gan/13_losses', 'scores/21_metrics', 'study/45_figures', 'projects/55_l'
 
 
 @pytest.fixture(scope='session')
@@ -133,7 +134,7 @@ def test_the_verdicts_have_a_row_for_each_claim_with_its_command_and_its_evidenc
         assert claim.tested in html.unescape(page)
     verdicts = judge(study_records('no/such/folder'))
     for word, n in Counter(v.word for v in verdicts.values()).items():
-        if word != 'not run': assert text.count(f'<span class="verdict {word}">') >= n, 'published records are judged on the page'
+        if word != 'not run': assert text.count(f'<span class="verdict {style_of(word)}">{word}<') >= n, 'published records are judged on the page'
 
 
 def test_links_lead_somewhere_and_nothing_is_loaded_from_elsewhere(book, pages):

@@ -119,7 +119,8 @@ def test_a_run_that_is_interrupted_is_not_called_failed(run, stand_in, tmp_path)
 
 def start(stand_in, reports, *more):
     return subprocess.Popen(['dcgan-nb', 'study', 'A4', '--profile', 'smoke', '--reports', str(reports), *more], cwd=ROOT, env=os.environ | stand_in,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))     # ignored where the tests themselves run in the background
 
 
 @pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGKILL], ids=['Ctrl-C', 'killed'])

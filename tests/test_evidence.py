@@ -7,7 +7,8 @@ import pytest
 
 from dcgan_nb.runs.records import read_record
 from dcgan_nb.study.claims import CLAIMS, arm_records, study_records
-from dcgan_nb.study.judge import effect_text, judge
+from dcgan_nb.study.judge import judge
+from dcgan_nb.study.rules import effect_text
 
 
 def html(path):

@@ -196,13 +196,14 @@ def test_the_saturating_loss_has_no_gradient_where_d_is_sure(rng):
     assert LOSSES['minimax'].d_loss is LOSSES['bce'].d_loss
 
 
-def test_soft_labels_lie_in_their_ranges(rng):
+@pytest.mark.parametrize('loss, expected', [('bce_soft', torch.sigmoid), ('mse_soft', lambda d: d)])
+def test_soft_labels_lie_in_their_ranges(loss, expected, rng):
     n, (real, fake) = 4000, torch.randn(2, 4000, generator=rng).double().requires_grad_().unbind()
     with torch.random.fork_rng():
         torch.manual_seed(draw(rng))
-        loss = LOSSES['bce_soft'].d_loss(real, fake)
-        again = LOSSES['bce_soft'].d_loss(real, fake)
-    labels = [d.sigmoid() - n*grad for d, grad in zip((real, fake), torch.autograd.grad(loss, (real, fake)))]     # how the loss falls tells its label
+        name, loss, again = loss, *(LOSSES[loss].d_loss(real, fake) for _ in range(2))
+    assert LOSSES[name].g_loss is LOSSES[name.removesuffix('_soft')].g_loss, 'only D’s labels are soft'
+    labels = [expected(d) - n*grad for d, grad in zip((real, fake), torch.autograd.grad(loss, (real, fake)))]     # how the loss falls tells its label
     for label, low, high in zip(labels, (0.85, 0), (1, 0.15)):
         assert low - 1e-6 <= label.min() < low + 0.01 and high - 0.01 < label.max() <= high + 1e-6
         assert label.mean().item() == pytest.approx((low + high) / 2, abs=0.006)                                 # nine standard errors
@@ -295,10 +296,10 @@ def test_g_moves_once_for_so_many_steps_of_d_and_the_buffer_decides_what_they_se
 PUBLISHED = dict(     # read off the projects' texts and notebooks
     standard=dict(arch='dcgan', image_size=28, channels=1, shuffle_buffer=0, train_on='train', loss='bce', sigmoid_scores=False, d_steps=1),
     a_best=dict(batch_size=256, d_steps=3, d_lr=3e-4, g_lr=4e-4, latent_dim=128),
-    b_before=dict(batch_size=256, latent_dim=100, g_lr=1e-4, d_lr=1e-4, beta1=0.5, epochs=50, train_on='train+test', loss='bce_soft', sigmoid_scores=True,
-                  g_slope=0.3, d_slope=0.2, d_dropout=0.3),
-    b_after=dict(batch_size=256, latent_dim=100, g_lr=1e-4, d_lr=1e-4, beta1=0.5, epochs=100, train_on='train+test', loss='bce', sigmoid_scores=True,
-                 g_slope=0, d_slope=0.2, d_dropout=0.25, d_init='he'),
+    b_before=dict(batch_size=256, latent_dim=100, g_lr=1e-4, d_lr=1e-4, beta1=0.5, epochs=50, train_on='train+test', loss='bce_soft', sigmoid_scores=False,
+                  g_slope=0.3, d_slope=0.2, d_dropout=0.3, g_init='he_hidden', d_init='he_conv'),
+    b_after=dict(batch_size=256, latent_dim=100, g_lr=1e-4, d_lr=1e-4, beta1=0.5, epochs=100, train_on='train+test', loss='bce', sigmoid_scores=False,
+                 g_slope=0, d_slope=0.2, d_dropout=0.25, g_init='glorot', d_init='he_conv'),
     c=dict(batch_size=50, image_size=64, latent_dim=100, g_lr=2e-4, d_lr=2e-4, beta1=0.5, beta2=0.999, loss='bce', g_init='normal', d_init='normal'),
     d=dict(dataset='mnist', batch_size=64, g_lr=2e-4, d_lr=2e-4, epochs=25, optimizer='adam'),
     e=dict(batch_size=32, epochs=50, g_lr=1e-4, d_lr=1e-4, beta1=0.9, shuffle_buffer=200, loss='bce', sigmoid_scores=False, g_slope=0.3, d_slope=0.3,
@@ -313,4 +314,4 @@ def test_recipes_resolve_under_every_profile_and_full_is_as_published(recipe, pr
     if profile == 'full': assert {k: getattr(config, k) for k in published} == published
     assert config.arch == RECIPES[recipe].get('arch', 'dcgan') and not any(v is None for v in config.record().values())
     assert RunConfig.resolve(**overrides(config.record()), device='cpu') == config == RunConfig.resolve(**config.record()), 'and can be typed again'
-    assert config.run_id != RunConfig.resolve(**config.record() | dict(sigmoid_scores=not config.sigmoid_scores)).run_id
+    assert config.run_id != RunConfig.resolve(**config.record() | dict(d_lr=config.d_lr / 2)).run_id

@@ -70,7 +70,7 @@ def test_what_failed_is_tried_again_what_is_done_stays_and_a_dry_run_changes_not
 
     fail.unlink()
     done, calls = workflow('study', 'book')
-    trained, examples = [call for call in calls if 'nbs/train.ipynb' in call], {RunConfig.resolve(profile='smoke', loss=loss).run_id for loss in EXAMPLES}
+    trained, examples = [call for call in calls if 'nbs/train.ipynb' in call], {RunConfig.resolve(profile='smoke', **given).run_id for given in EXAMPLES.values()}
     assert done.returncode == 0 and len(trained) == 1 + len(examples) and sum('-p loss minimax' in call for call in trained) == 1
     assert (runs['minimax']/'outcome.txt').read_text() == 'finished\n' and done.stdout.count('  epoch 1\n') == len(examples)
     assert {p.stem for p in stale.parent.iterdir()} == examples, 'the page of another run has gone'

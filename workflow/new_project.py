@@ -3,13 +3,13 @@
 It writes the notebook that registers the project's recipe and its claims, the chapter that shows them, and their names into the book's contents.
 Both run as they are; what is said in them is to be replaced.
 """
+import json
 import re
 import sys
 from pathlib import Path
 from string import Template, ascii_lowercase
 
 from dcgan_nb.foundations.core import InputError, write_file
-from dcgan_nb.study.pages import notebook, project_chapter
 
 LIBRARY = Path('nbs/projects')
 CELLS = [
@@ -53,6 +53,46 @@ for profile in SEEDS:
 
 - **Another budget.** What is true after two epochs need not be true after fifty.""",),
 ]
+
+PARAMETERS = """runs_dir = 'reports/runs'          # your own runs
+records_dir = 'reports/records'    # the published ones
+prefer = 'published'               # of runs that are in both, which count: published or own
+files_dir = 'reports/book/files'   # gets the files to take away"""
+
+
+def notebook(
+    cells:list[tuple[str, ...]],    # (text,) for Markdown, (text, 'code', tag, …) for code
+) -> str:                           # text of an .ipynb file
+    "A notebook without outputs."
+    def cell(i, text, kind='markdown', *tags):
+        code = dict(execution_count=None, outputs=[]) if kind == 'code' else {}
+        return dict(sorted((code | dict(cell_type=kind, id=f'cell-{i}', metadata=dict(tags=list(tags)) if tags else {},
+                                        source=text.splitlines(keepends=True))).items()))
+    kernel = dict(display_name='python3', language='python', name='python3')
+    made = dict(cells=[cell(i, *given) for i, given in enumerate(cells)], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
+    return json.dumps(made, indent=1, ensure_ascii=False) + '\n'
+
+
+def project_chapter(
+    letter:str,          # the project's, 'F'
+    title:str,           # after it: 'a study of …'
+    recipe:str,          # a name in `RECIPES`
+    ids:list[str],       # of its claims: 'F1', …
+) -> str:                # text of an .ipynb file
+    "The skeleton of a project's chapter."
+    setup = ('from dcgan_nb.study.pages import open_study, recipe_table\nfrom IPython.display import display\n\n'
+             f"study = open_study('{letter}', runs_dir, records_dir, prefer)")
+    cells = [(f'# Project {letter}: {title}\n\n> What the project asks, in one sentence.',),
+             ('What was done, on which data, and what the authors concluded.\n\n'
+              '**What is missing.** What their text does not say, and what we take in its place.',),
+             (PARAMETERS, 'code', 'parameters', 'hide-input'), (setup, 'code', 'hide-input'),
+             ('## The recipe',), (f"recipe_table('{recipe}', '{letter}')", 'code', 'hide-input')]
+    for id in ids:
+        cells += [(f'({id.lower()})=\n## {id}: what is claimed',),
+                  (f"for part in study.claim('{id}'): display(part)", 'code', 'remove-input')]
+    cells.append(('for part in study.rest(): display(part)', 'code', 'remove-input'))
+    cells.append(('## Threats to validity\n\n- **Small budgets.** What is true after one epoch need not be true after fifty.',))
+    return notebook(cells)
 
 
 def named(name:str, title:str) -> tuple[str, str]:   # a letter that is free, a title in one line

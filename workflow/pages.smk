@@ -5,7 +5,7 @@ PAPERMILL = 'echo "page {output}"; OMP_NUM_THREADS={threads} bash workflow/paper
 rule example:
     input: f'{RUNS}/{{run_id}}/run.ipynb'
     output: f'{BOOK}/examples/{{run_id}}.ipynb'
-    params: title=lambda w: f'Run: {EXAMPLE_RUNS[w.run_id].loss}, seed {EXAMPLE_RUNS[w.run_id].seed}'
+    params: title=lambda w: f'Run: {TITLES[w.run_id]}, seed {EXAMPLE_RUNS[w.run_id].seed}'
     wildcard_constraints: run_id='|'.join(map(re.escape, EXAMPLE_RUNS))
     shell: "sed 's/# A training run/# {params.title}/' {input:q} > {output:q}"
 

@@ -1,6 +1,7 @@
 # The runs: nbs/train.ipynb, executed once for each. A run is done when the executed notebook is in its folder; one that fails leaves its reason
 # in outcome.txt, and the next call tries it again. The record is no output of the rule: Snakemake would delete it before it runs the rule again.
-EXAMPLE_RUNS = {run.run_id: run for run in (RunConfig.resolve(profile=config.get('profile', 'auto'), loss=loss) for loss in EXAMPLES)}
+LABELED = {label: RunConfig.resolve(profile=config.get('profile', 'auto'), **given) for label, given in EXAMPLES.items()}
+EXAMPLE_RUNS, TITLES = {run.run_id: run for run in LABELED.values()}, {run.run_id: label for label, run in LABELED.items()}
 EXAMPLE = next(iter(EXAMPLE_RUNS.values()))
 
 # The study: a run for each arm and seed of the chosen claims, each once. What needs another device is left out; `make plan` names it.
@@ -10,7 +11,7 @@ if 'study' in config:      # not for a mere report: these imports are half of it
     from dcgan_nb.study.claims import chosen_claims
     from dcgan_nb.study.plan import plan
     which, mnist = str(config['study']), config.get('mnist')
-    planned = plan(EXAMPLE.profile, '' if which == 'ALL' else which, config.get('seeds'), mnist_dir=mnist)
+    planned = plan(EXAMPLE.profile, '' if which == 'ALL' else which, config.get('seeds'), config.get('rungs', 1), mnist_dir=mnist)
     STUDY_RUNS = {run_id: run for run_id, run in planned.items() if run.device in (EXAMPLE.device, 'cpu')}
     TIMED = {run_id for claim in chosen_claims() if claim.timed for run_id in plan(EXAMPLE.profile, claim.id, mnist_dir=mnist)}
 

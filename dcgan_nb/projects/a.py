@@ -17,7 +17,8 @@ RECIPES['a_best'] = dict(latent_dim=128, batch_size=256, d_steps=3, g_lr=4e-4, d
 CLAIMS.add(Claim(
     'A0', 'The initial model exhibited poor performance, leading to the use of DC-GAN instead',
     'project A, section 1.1', 'DCGAN reaches a lower FID than a GAN of fully connected layers.', 'better',
-    arms=dict(dcgan={}, mlp=dict(arch='mlp')), also=('is', 'seconds'), budgets=dict(cpu=dict(epochs=2))))
+    arms=dict(dcgan={}, mlp=dict(arch='mlp')), also=('is', 'seconds'), budgets=dict(cpu=dict(epochs=2)),
+    note='What the initial model was the text does not say; that it was fully connected is our reading, as DCGAN is said to bring the convolutions.'))
 CLAIMS.add(Claim(
     'A1', 'Parameters: Latent Size [64, 128], d_steps [1, 2], Learning Rate [0.0002, 0.0004]. '
           'Best Configuration: Latent Size 128, d_steps 1, Learning Rate 0.0004',
@@ -46,7 +47,7 @@ CLAIMS.add(Claim(
     'A4', 'Changed generator\'s loss function. Led to vanishing gradients and poor performance',
     'project A, section 4, experiment 4',
     'With the non-saturating loss G reaches a lower FID than with the saturating one.', 'better',
-    arms={'non-saturating': {}, 'saturating': dict(loss='minimax')}, also=('g_grad', 'is'),
+    arms={'non-saturating': {}, 'saturating': dict(loss='minimax')}, also=('g_grad', 'is'), readings=dict(g_grad=0.1),
     budgets=dict(cpu=dict(epochs=2)),
     note='The text does not name the loss. The classical change that makes gradients vanish is the '
          'saturating minimax loss.'))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['b_before_generator', 'b_before_discriminator', 'b_after_generator', 'b_after_discriminator', 'd_loss_bce_soft',
-           'project_b_score', 'project_b_features']
+           'd_loss_mse_soft', 'project_b_score', 'project_b_features']
 
 # %% ../../nbs/projects/51_b.ipynb #6e81f2a2
 import numpy as np
@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..foundations.core import InputError
-from ..gan.losses import LOSSES, Loss, g_loss_bce
-from ..gan.networks import (ARCHITECTURES, Architecture, Network, activation, keras_batch_norm,
+from ..gan.losses import LOSSES, Loss, g_loss_bce, g_loss_mse
+from ..gan.networks import (ARCHITECTURES, INITS, Architecture, Network, activation, keras_batch_norm,
                                    keras_transposed, to_score)
 from ..runs.config import RECIPES
 from ..scores.features import extract
@@ -22,10 +22,10 @@ from ..scores.metrics import METRICS, STANDARD_METRICS, Metric, Sample
 from ..study.claims import CLAIMS, PROJECTS, Claim
 
 # %% ../../nbs/projects/51_b.ipynb #14bfab85
-def b_before_generator(latent_dim:int, channels:int, size:int, width:int=64, negative_slope:float=0.3) -> Network:
+def b_before_generator(latent_dim:int, channels:int, size:int, width:int=64, negative_slope:float=0.3, batch_norm:bool=True) -> Network:
     "Two 5×5 and two 3×3 convolutions; w=64: 256, 128, 64, 32 maps."
     w, s, act = width, size // 4, lambda: activation(negative_slope)
-    norm = lambda n, **how: keras_batch_norm(n, momentum=0.8, **how)
+    norm = lambda n, **how: keras_batch_norm(n, momentum=0.8, **how) if batch_norm else nn.Identity()
     return Network(
         nn.Linear(latent_dim, 4*w * s*s), norm(4*w * s*s, make=nn.BatchNorm1d), act(),
         nn.Unflatten(1, (4*w, s, s)),
@@ -61,21 +61,34 @@ def b_after_discriminator(channels:int, size:int, width:int=64, negative_slope:f
                    keras_batch_norm(n_out, 0.8), activation(negative_slope), nn.Dropout(dropout)]
     return to_score(layers, channels, size)
 
-ARCHITECTURES['b_before'] = Architecture(b_before_generator, b_before_discriminator, smallest=12, g_init='glorot', d_init='glorot')
-ARCHITECTURES['b_after'] = Architecture(b_after_generator, b_after_discriminator, g_init='glorot', d_init='he')
+# Keras draws Dense layers, and convolutions of which nothing is said, by glorot_uniform
+INITS['he_conv'] = lambda w, rng: INITS['he' if w.ndim == 4 else 'glorot'](w, rng)
+INITS['he_hidden'] = lambda w, rng: INITS['he_conv' if w.shape[1] > 3 else 'glorot'](w, rng)      # not for the last one, which makes the image
+
+ARCHITECTURES['b_before'] = Architecture(b_before_generator, b_before_discriminator, smallest=12, g_init='he_hidden', d_init='he_conv')
+ARCHITECTURES['b_after'] = Architecture(b_after_generator, b_after_discriminator, g_init='glorot', d_init='he_conv')
 
 # %% ../../nbs/projects/51_b.ipynb #dd759d1e
+def _soft_labels(d_real:Tensor, d_fake:Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(d_real).uniform_(0.85, 1), torch.empty_like(d_fake).uniform_(0, 0.15)
+
 def d_loss_bce_soft(d_real:Tensor, d_fake:Tensor) -> Tensor:
     "Logistic loss of D with labels from U(0.85, 1) and U(0, 0.15); logits (n,) → scalar > 0."
-    real, fake = torch.empty_like(d_real).uniform_(0.85, 1), torch.empty_like(d_fake).uniform_(0, 0.15)
+    real, fake = _soft_labels(d_real, d_fake)
     return (F.binary_cross_entropy_with_logits(d_real, real)
             + F.binary_cross_entropy_with_logits(d_fake, fake))
 
+def d_loss_mse_soft(d_real:Tensor, d_fake:Tensor) -> Tensor:
+    "Least-squares loss of D with the same labels as targets; scores (n,) → scalar ≥ 0."
+    real, fake = _soft_labels(d_real, d_fake)
+    return ((d_real - real).square().mean() + (d_fake - fake).square().mean()) / 2
+
 LOSSES['bce_soft'] = Loss(d_loss_bce_soft, g_loss_bce)
+LOSSES['mse_soft'] = Loss(d_loss_mse_soft, g_loss_mse)
 
 # %% ../../nbs/projects/51_b.ipynb #89718d89
 PROJECTS['B'] = 'three losses, two architectures'
-_published = dict(train_on='train+test', sigmoid_scores=True, batch_size=256, g_lr=1e-4, d_lr=1e-4, checkpoint_epochs=5)
+_published = dict(train_on='train+test', batch_size=256, g_lr=1e-4, d_lr=1e-4, checkpoint_epochs=5)
 RECIPES['b_before'] = dict(_published, arch='b_before', loss='bce_soft', epochs=50)
 RECIPES['b_after'] = dict(_published, arch='b_after', epochs=100)
 
@@ -112,30 +125,42 @@ METRICS['isb'] = Metric('project B’s estimator', _isb, needs=('images',), lowe
                         n_max=1000, compares=False, retired='project_b_score')
 
 # %% ../../nbs/projects/51_b.ipynb #c02b623d
-_base, _cpu = dict(metrics=(*STANDARD_METRICS, 'isb')), dict(g_width=16, d_width=16, epochs=1)
+_base, _cpu = dict(metrics=(*STANDARD_METRICS, 'isb')), dict(g_width=16, d_width=16, epochs=4)
 
-def _losses(bce:str) -> dict: return dict(mse=dict(loss='mse'), hinge=dict(loss='hinge'), bce=dict(loss=bce))
+def _losses(softness:str='') -> dict:
+    return dict(mse=dict(loss=f'mse{softness}', sigmoid_scores=True), hinge=dict(loss='hinge', sigmoid_scores=True), bce=dict(loss=f'bce{softness}'))
 
 CLAIMS.add(Claim(
     'B1', 'dcgan-fashion-mnist-bce: 1.0479 ± 0.0016; -mse: 1.0497 ± 0.0026; -hingeloss: 1.0491 ± 0.0021',
     'project B, Results', 'After the modification, mse has the highest Inception Score of the three losses.',
-    'best', 'is', base=dict(_base, recipe='b_after'), arms=_losses('bce'), delta=0.05,
+    'best', 'is', base=dict(_base, recipe='b_after'), arms=_losses(), delta=0.05,
     also=('isb', 'fid'), budgets=dict(cpu=_cpu)))
 CLAIMS.add(Claim(
     'B2', 'bce-before-modification: 1.0523 ± 0.0023; mse-: 1.0538 ± 0.0032; hingeloss-: 1.0505 ± 0.0027',
     'project B, Results', 'Before the modification, mse has the highest Inception Score of the three losses.',
-    'best', 'is', base=dict(_base, recipe='b_before'), arms=_losses('bce_soft'), delta=0.05,
+    'best', 'is', base=dict(_base, recipe='b_before'), arms=_losses('_soft'), delta=0.05,
     also=('isb', 'fid'), budgets=dict(cpu=_cpu)))
 
 # %% ../../nbs/projects/51_b.ipynb #27acfcc8
+_before = dict(base=dict(_base, recipe='b_before'), budgets=dict(cpu=_cpu))
+
 CLAIMS.add(Claim(
     'B3', 'activation functions I used was LeakyReLU (as ReLU might lead to gradient vanishing)',
-    'project B, Generator Model', 'G’s gradient is at least twice as large with LeakyReLU in G as with ReLU.',
-    'better', 'g_grad', base=dict(_base, recipe='b_before'), delta=1.0, also=('fid',),
-    arms={'LeakyReLU in G': {}, 'ReLU in G': dict(g_slope=0.0)}, budgets=dict(cpu=_cpu)))
+    'project B, Generator Model', 'G’s gradient is larger with LeakyReLU in G than with ReLU.',
+    'better', 'g_grad', also=('fid',), arms={'LeakyReLU in G': {}, 'ReLU in G': dict(g_slope=0.0)}, **_before,
+    note='“Might” promises no size, so any reduction that is not negligible counts.'))
 CLAIMS.add(Claim(
-    'B4', 'before-modification / after modification (pictures of both)',
-    'project B, Results', 'The modified networks reach a lower FID than those before, each with its bce.',
-    'better', base=_base, arms=dict(after=dict(recipe='b_after'), before=dict(recipe='b_before')),
-    also=('is', 'isb'), budgets=dict(cpu=_cpu),
-    note='As published the modified networks also trained twice as long (100 epochs against 50).'))
+    'B4', 'dcgan-fashion-mnist-bce: 1.0479 ± 0.0016; bce-before-modification: 1.0523 ± 0.0023',
+    'project B, Results', 'Before the modification the Inception Score is higher than after it, each with its bce.',
+    'better', 'is', base=_base, arms=dict(before=dict(recipe='b_before'), after=dict(recipe='b_after')), delta=0.05,
+    also=('fid', 'isb'), budgets=dict(cpu=_cpu),
+    note='No sentence says this, and none says that the modification helped: the numbers stand in a table. They are lower after it for each of the three losses, '
+         'though the modified networks trained twice as long (100 epochs against 50).'))
+CLAIMS.add(Claim(
+    'B5', 'It employs techniques like batch normalization […] to stabilize training and enhance image quality',
+    'project B, Generator Model', 'The FID is lower with batch norm in G than without.', 'better', also=('roughness', 'recall'),
+    arms={'batch norm in G': {}, 'none in G': dict(g_options='batch_norm=False')}, **_before))
+CLAIMS.add(Claim(
+    'B6', 'Leaky ReLU activation is used to prevent sparse gradients and improve learning',
+    'project B, Discriminator Model', 'The FID is lower with LeakyReLU in D than with ReLU.', 'better', also=('g_grad', 'recall'),
+    arms={'LeakyReLU in D': {}, 'ReLU in D': dict(d_slope=0.0)}, **_before))

@@ -47,6 +47,7 @@ class RunConfig(Parameters):
         "Names the run: the same for everything that defines the same training, whatever the profile."
         text = json.dumps(identity(self.record()) | dict(device=self.device), sort_keys=True, separators=(',', ':'))
         return f"{self.dataset}-{self.arch}-{self.loss}-s{self.seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    rung_epochs = property(lambda self: tuple(self.epochs // 2**k for k in reversed(range(self.rungs))))     # after which it is scored
     run_dir = property(lambda self: project_root()/self.runs_dir/self.run_id)
     n_classes = property(lambda self: len(DATASETS[self.dataset].classes) if self.conditional else 0)
     g_spec = property(lambda self: _spec(self, 'g') | dict(latent_dim=self.latent_dim))     # what its networks are built from
@@ -123,9 +124,14 @@ def _of_architecture(arch:str) -> dict:
     own = {name: _own(arch, name[0])[k] for name, k in ARGUMENTS.items() if k in _own(arch, name[0])}
     return own | dict(g_init=make.g_init, d_init=make.d_init) | (dict(image_size=make.image_size) if make.image_size else {})
 
+def _of_recipe(recipe:str, profile:str) -> dict:
+    "A recipe in a profile: what it says under the profile's name comes on top of the profile."
+    everywhere = {k: v for k, v in RECIPES[recipe].items() if k not in PROFILES}
+    return everywhere | PROFILES[profile] | RECIPES[recipe].get(profile, {})
+
 def _merged(given:dict, profile:str) -> dict:
     "Defaults, architecture, recipe, profile and given values over each other, the later ones on top."
-    top = RECIPES[given.get('recipe', 'standard')] | PROFILES[profile] | given
+    top = _of_recipe(given.get('recipe', 'standard'), profile) | given
     return DEFAULTS | _of_architecture(top.get('arch', 'dcgan')) | top | dict(profile=profile)
 
 def _with_defaults(values:dict, given:dict) -> dict:
@@ -175,6 +181,7 @@ def _without_contradictions(c:RunConfig) -> RunConfig:
     check_metrics(c.metrics, bool(c.conditional and ds.classes), c.feature_extractor, c.train_on == 'train')
     for player in 'gd': _spec(c, player)              # raises for options that are none
     _refuse_wrong_graphs(c)
+    _refuse_wrong_rungs(c)
     if not c.conditional: return c
     if not ARCHITECTURES[c.arch].conditional:
         some = [name for name, make in ARCHITECTURES.items() if make.conditional]
@@ -214,10 +221,21 @@ def _refuse_wrong_graphs(c:RunConfig) -> None:
         raise InputError(f"graphs=True contradicts penalty_every={c.penalty_every}: take penalty_every=1, or leave graphs out.")
     if c.precision == 'amp' and c.optimizer != 'adam':
         raise InputError(f"graphs=True contradicts optimizer={c.optimizer!r} with precision='amp': leave graphs out.")
+    _refuse_progress(c, 'graphs')
+
+def _refuse_progress(c:RunConfig, name:str) -> None:
+    "What depends on how far the run has come is another thing in a run of another length, or in a step that only repeats."
     if c.lr_decay != 'constant':
-        raise InputError(f"graphs=True contradicts lr_decay={c.lr_decay!r}: take lr_decay='constant', or leave graphs out.")
+        raise InputError(f"{name}={getattr(c, name)} contradicts lr_decay={c.lr_decay!r}: take lr_decay='constant', or leave {name} out.")
     if any(hasattr(net, 'set_progress') for net in build_networks(c.g_spec, c.d_spec, c.seed)):
-        raise InputError(f"graphs=True contradicts arch={c.arch!r}, whose networks grow: leave graphs out.")
+        raise InputError(f"{name}={getattr(c, name)} contradicts arch={c.arch!r}, whose networks grow: leave {name} out.")
+
+def _refuse_wrong_rungs(c:RunConfig) -> None:
+    if c.rungs == 1: return
+    if c.epochs % (step := 2**(c.rungs - 1)):
+        near = step * max(1, round(c.epochs / step))
+        raise InputError(f"rungs={c.rungs} halves the epochs {c.rungs - 1} times, which epochs={c.epochs} does not allow. Nearest: epochs={near}.")
+    _refuse_progress(c, 'rungs')
 
 # %% ../../nbs/runs/31_config.ipynb #a03002c8
 def _present(config:dict) -> dict:

@@ -34,8 +34,13 @@ PROFILES = Registry('profile',
     full = {},
 )
 
+# %% ../../nbs/runs/30_parameters.ipynb #bbfb1490
+_best = dict(arch='resnet', d_options='minibatch_std=True', loss='rpgan', penalty='r1r2', penalty_weight=0.1, penalty_every=4, batch_size=16,
+             g_lr=2e-3, d_lr=4e-3, beta1=0.0, beta2=0.9, lr_decay='cosine', ema=0.998, cpu=dict(g_width=16, d_width=16, batch_size=16, epochs=3))
+RECIPES['best'], RECIPES['best_cond'] = _best, _best | dict(conditional=True)
+
 # %% ../../nbs/runs/30_parameters.ipynb #d9919f39
-EXAMPLES = 'bce', 'mse', 'hinge'
+EXAMPLES = dict(bce={}, mse=dict(loss='mse'), hinge=dict(loss='hinge'), best_cond=dict(recipe='best_cond'))     # label → parameters
 
 # %% ../../nbs/runs/30_parameters.ipynb #342aa5e1
 def _number(kind, low, high, help, default=None, **metadata):
@@ -105,6 +110,7 @@ class _Training:
 @dataclass(frozen=True)
 class _Scoring:
     metrics: tuple = field(default=STANDARD_METRICS, metadata=dict(kind=tuple, help='scores, separated by spaces', among=METRICS))
+    rungs: int = _number(int, 1, 10, 'budgets to score: 2 also after half of the epochs, 3 also after a quarter, and so on', 1)
     n_eval: int = _number(int, 50, 60_000, 'images to judge, at most as many as there are test images', 10_000)
     truncation: float = _number(float, 0, 10, 'values of z beyond ± it are drawn again for the judged images; 0: none', 0.0)
     feature_extractor: str = _name(EXTRACTORS, 'the network through which the scores look; where clf knows no such images, imagenet or none', 'clf')

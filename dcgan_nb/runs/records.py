@@ -31,7 +31,7 @@ from ..foundations.batches import image_grid
 from ..foundations.core import InputError, first_line, project_root, write_file
 from ..foundations.datasets import ImageData
 from ..gan.networks import count_parameters, generator_bytes
-from ..gan.state import GAN
+from ..gan.state import GAN, sample_grid
 from .checkpoint import is_running
 from .config import RunConfig
 from ..scores.diagnostics import flags
@@ -109,7 +109,7 @@ def save_outputs(
     folder.mkdir(parents=True, exist_ok=True)
     (folder/'record.json').unlink(missing_ok=True)
     by_epoch = image_grid(torch.cat([s[:N_WATCHED] for s in gan.samples]), n_cols=N_WATCHED)
-    write_file(folder/'samples.png', _png(image_grid(gan.samples[-1])))
+    write_file(folder/'samples.png', _png(sample_grid(gan)))
     write_file(folder/'samples_by_epoch.png', _png(by_epoch))
     write_file(folder/'animation.gif', animation(by_epoch, len(gan.samples)))
     write_file(folder/'generator.safetensors', generator_bytes(gan.sampler))
@@ -179,7 +179,7 @@ _SCORE = _with(dict(value=_real, std=_maybe), reference=_real, floor=_real) | di
 _EPOCH = _with(
     dict(epoch=_count, d_loss=_maybe, g_loss=_maybe, d_real=_maybe, d_fake=_maybe, n_images=_count, seconds=_real),
     d_grad=_maybe, g_grad=_maybe, penalty=_maybe, class_loss=_maybe, g_class_loss=_maybe, finite=dict(type='boolean'),
-    confidence=_real, n_classes=_count, change=_maybe, tenths=_with({}, more=dict(type='array', items=_maybe)))
+    confidence=_real, n_classes=_count, change=_maybe, metrics=_with({}, more=_SCORE), d_scores=_with({}, more=_real), tenths=_with({}, more=dict(type='array', items=_maybe)))
 
 # %% ../../nbs/runs/34_records.ipynb #965468db
 RECORD = _with(dict(
@@ -188,7 +188,7 @@ RECORD = _with(dict(
     networks=_with(dict(g_parameters=_count, d_parameters=_count)),
     data=_with(dict(title=_text, sha256=_text, n_train=_count, n_test=_count, found_in=_text, note=_text),
                classes=dict(type='array', items=_text)),
-    timings_s=_with({}, more=_real), peak_memory_mb=_with(dict(process=_real, cuda=_maybe)),
+    timings_s=_with({}, more=_real), peak_memory_mb=_with(dict(process=_real, cuda=_maybe), before=_real),
     code=_with(dict(commit=dict(type=['string', 'null']), dirty=dict(type=['boolean', 'null']))),
     environment=_with(dict(versions=_object, cpu=_text, n_threads=_count, gpu=dict(type=['string', 'null']))),
     written=_text), d_scores=_with({}, more=_real), resumed=dict(type='array', items=_count))
@@ -202,6 +202,8 @@ def _contradiction(record:dict, config:RunConfig) -> str|None:
     if [h['epoch'] for h in history] != list(range(1, len(history) + 1)): return 'its epochs are not 1, 2, 3, …'
     if len(history) > config.epochs: return f'it has {len(history)} epochs where {config.epochs} were asked for'
     if done and len(history) < config.epochs: return f'it calls itself finished after {len(history)} of {config.epochs} epochs'
+    on_the_way = [h['epoch'] for h in history if 'metrics' in h]
+    if (rungs := [e for e in config.rung_epochs[:-1] if e < len(history) + done]) != on_the_way: return f'it is scored after epochs {on_the_way}, not after {rungs}'
     if bool(record['metrics']) != (done and config.feature_extractor != 'none'): return f"it is {record['status']} with {len(record['metrics'])} scores"
 
 # %% ../../nbs/runs/34_records.ipynb #fca4cdea

@@ -10,9 +10,8 @@ import os
 
 from PIL import Image
 
-from ..foundations.batches import image_grid
 from ..foundations.core import InputError, Registry, project_root
-from ..gan.state import GAN
+from ..gan.state import GAN, sample_grid
 from .config import RunConfig
 
 # %% ../../nbs/runs/33_tracking.ipynb #2e7e00f3
@@ -68,8 +67,8 @@ def _mode(wandb) -> tuple[str, str]:    # 'online', 'offline' or 'disabled'; why
 
 # %% ../../nbs/runs/33_tracking.ipynb #cf090dd1
 def _numbers(entry:dict) -> dict:
-    "What is sent of an entry of the history: all but the curves within the epoch."
-    return {k: v for k, v in entry.items() if k != 'tenths'}
+    "What is sent of an entry of the history: all but the curves within the epoch; scores on the way as those at the end."
+    return {k: v for k, v in entry.items() if k not in ('tenths', 'metrics', 'd_scores')} | _scores(entry.get('metrics', {}))
 
 def _scores(metrics:dict) -> dict:
     "The scores of a record as one flat dict; what does not exist (a score without a spread) is left out."
@@ -103,7 +102,7 @@ class Wandb:
 
     def epoch(self, gan:GAN) -> None:
         "Send the numbers and images of the last epoch."
-        samples = self.wandb.Image(Image.fromarray(image_grid(gan.samples[-1])))
+        samples = self.wandb.Image(Image.fromarray(sample_grid(gan)))
         self.run.log(_numbers(gan.history[-1]) | dict(samples=samples), step=gan.history[-1]['epoch'])
 
     def finish(self, record:dict) -> None:

@@ -19,6 +19,7 @@ import torch
 from ..foundations.core import InputError, Registry, load_projects, project_root, random_stream
 from ..foundations.datasets import DATASETS
 from ..runs.config import RunConfig, identity
+from ..runs.ladder import rungs
 from ..runs.records import read_records, score
 from ..scores.diagnostics import overfitting
 from ..scores.metrics import METRICS
@@ -58,6 +59,20 @@ def _roughness(record:dict) -> float|None:
     loss = _tenths(record, 'g_loss')
     return float(np.abs(np.diff(loss)).mean() / np.abs(loss).mean()) if len(loss) > 1 else None
 
+def _roughness_by_steps(record:dict, n_steps:int=200) -> float|None:
+    "The same of means over about so many steps, whatever the batch size."
+    c, n_images = record['config'], record['history'][0]['n_images']
+    together, loss = max(1, round(n_steps / (n_images / c['batch_size'] / 10))), _tenths(record, 'g_loss')
+    loss = loss[:len(loss) // together * together].reshape(-1, together).mean(1)
+    return float(np.abs(np.diff(loss)).mean() / np.abs(loss).mean()) if len(loss) > 1 else None
+
+def _trend(record:dict) -> float|None:
+    "Spearman's correlation of G's loss with time: −1 if it falls from each tenth of an epoch to the next."
+    loss = _tenths(record, 'g_loss')
+    if len(loss) < 3 or not np.isfinite(loss).all(): return None
+    ranks = loss.argsort().argsort()
+    return float(np.corrcoef(ranks, np.arange(len(ranks)))[0, 1])
+
 # %% ../../nbs/study/41_claims.ipynb #2c63eb4b
 def _change(record:dict) -> float|None:
     "Mean change of the samples from epoch to epoch, over the second half of the run."
@@ -77,7 +92,9 @@ def _d_auc(record:dict) -> float|None:
     return record['d_scores']['auc'] if record['config']['train_on'] == 'train' else None
 
 def _memory(record:dict) -> float|None:
-    return record['peak_memory_mb']['cuda'] or record['peak_memory_mb']['process']
+    "On a CPU above what the process held before it trained: its libraries are no part of the question."
+    held = record['peak_memory_mb']
+    return held['cuda'] or held['process'] - held['before']
 
 def _updates(record:dict) -> float:
     c = record['config']
@@ -87,6 +104,8 @@ def _updates(record:dict) -> float:
 MEASURES = _Measures('measure',
     g_grad = Measure('norm of G’s gradient', _g_grad, lower_is_better=False),
     roughness = Measure('roughness of G’s loss', _roughness),
+    roughness_by_steps = Measure('roughness of G’s loss, means of 200 steps', _roughness_by_steps),
+    trend = Measure('trend of G’s loss', _trend, ratio=False, unit='Spearman’s ρ with time'),
     change = Measure('change from epoch to epoch', _change, unit='grey levels'),
     first_sure = Measure('first sure digits', _first_sure, ratio=False, unit='epochs of 60,000 images'),
     overfitting = Measure('D’s overfitting', lambda r: overfitting(r['d_scores']), ratio=False),
@@ -121,20 +140,18 @@ class Claim:
     low: float = -math.inf       # the range, for the rule `within`
     high: float = math.inf
     also: tuple = ()             # other measures to show
+    readings: dict = field(default_factory=dict)   # measure → smallest interesting effect: other ways to read a loose sentence
     search: dict = field(default_factory=dict)     # parameter → list of values, or (low, high): what each seed draws, the same for all arms
     budgets: dict = field(default_factory=dict)    # profile → parameters of all arms in it
     batch_divisors: dict = field(default_factory=dict)   # profile → what the arms' batch sizes are divided by
     seeds: dict = field(default_factory=dict)      # profile → number of seeds, where it is not in `SEEDS`
+    needs: float = 0             # epochs of 60,000 images in which the sentence could show; 0: any
+    times: int = 1               # multiple of every arm's epochs: a rung of the claim's ladder of budgets
     on_request: bool = False     # left out of a study unless it is asked for by its id
     note: str = ''               # what a reader must know of it
 
-    @property
-    def project(self) -> str: return self.id[0]
-
-    @property
-    def timed(self) -> bool:
-        "Is time or memory the question, so that its runs need the machine to themselves?"
-        return self.measure in ('seconds', 'memory')
+    project = property(lambda self: self.id[0])
+    timed = property(lambda self: self.measure in ('seconds', 'memory'))     # do its runs need the machine to themselves?
 
 # %% ../../nbs/study/41_claims.ipynb #20def500
 PROJECTS = Registry('project')                  # letter → title
@@ -148,7 +165,7 @@ class _Claims(Registry):
         self[claim.id] = claim
 
 CLAIMS = _Claims('claim')
-SEEDS = dict(smoke=1, cpu=5, full=5)            # profile → number of seeds
+SEEDS = dict(smoke=1, cpu=6, full=6)            # profile → number of seeds
 SMOKE = dict(g_width=4, d_width=4, epochs=2)    # the budget of every claim in that profile: seconds
 
 # %% ../../nbs/study/41_claims.ipynb #e066813e
@@ -181,7 +198,8 @@ def arm_config(
     budget = claim.budgets.get(profile, {}) if profile != 'smoke' else SMOKE
     values = dict(profile=profile) | places | claim.base | budget | drawn(claim.search, seed) | own
     if mnist_dir and RunConfig.planned(**values).dataset.startswith('mnist'): values['data_dir'] = mnist_dir
-    return RunConfig.planned(**values)
+    config = RunConfig.planned(**values)
+    return config if claim.times == 1 else RunConfig.planned(**values | dict(epochs=config.epochs * claim.times))
 
 def n_seeds(claim:Claim, profile:str) -> int:
     "With how many seeds a claim is planned."
@@ -286,4 +304,6 @@ def study_records(
     first = layers.pop(prefer)
     second, = layers.values()
     twins = {k: r | dict(twin=second[k]) for k, r in first.items() if k in second}
-    return [r for _, r in sorted((second | first | twins).items())]
+    found = second | first | twins
+    climbed = {rung['run_id']: rung for r in found.values() for rung in rungs(r)}      # a run of its own comes before a rung
+    return [r for _, r in sorted((climbed | {k: r for k, r in found.items() if r['config']['rungs'] == 1}).items())]

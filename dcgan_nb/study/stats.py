@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['paired_differences', 'mean_interval', 'permutation_p', 'holm', 'wilson_interval', 'probability_best', 'regret',
-           'expected_best', 'search_lead']
+           'front_regret', 'expected_best', 'search_lead']
 
 # %% ../../nbs/study/40_stats.ipynb #6141b86c
 import math
@@ -166,6 +166,21 @@ def regret(
     ends = [_difference_interval(arms[arm], x, each) for k, x in arms.items() if k != arm]
     low, high = np.max([(0, 0), *ends], axis=0)
     return float(arms[arm].mean() - min(x.mean() for x in arms.values())), float(low), float(high)
+
+# %% ../../nbs/study/40_stats.ipynb #3162737d
+def front_regret(
+    *measures:dict,        # for each: arm → (n_seeds,) values, lower is better, at least two
+    arm:str,               # one of them
+    level:float=0.95,      # of the interval
+) -> tuple[float, float, float]:     # observed regret, low, high; all ≥ 0
+    "By how much some arm is better in all measures at once, with an interval from Welch's t; 0 on the front."
+    _check_level(level)
+    measures = [dict(zip(scores, _arms(scores))) for scores in measures]
+    for scores in measures: _check_name('arm', arm, scores)
+    each = 1 - (1 - level) / max(1, len(measures) * (len(measures[0]) - 1))
+    def margin(other):                 # by how much it is better in all: mean, low, high
+        return np.min([(scores[arm].mean() - scores[other].mean(), *_difference_interval(scores[arm], scores[other], each)) for scores in measures], axis=0)
+    return tuple(map(float, np.max([(0, 0, 0), *(margin(other) for other in measures[0] if other != arm)], axis=0)))
 
 # %% ../../nbs/study/40_stats.ipynb #8e57b062
 def _expected_best(x:np.ndarray, k:int) -> np.ndarray:    # (…, n), inf without a value → (…,)
