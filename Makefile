@@ -21,7 +21,7 @@ REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call optio
 CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
 STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,REPORTS,reports)
 
-.PHONY: help report study plan verdicts page runs show publish bench cuda-bundle cuda-results test faults env readme export project clean distclean lock
+.PHONY: help report study plan verdicts page runs show publish bench cuda-bundle cuda-results test faults env readme export project change clean distclean lock
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
@@ -38,6 +38,7 @@ help:
 	@echo "make env         the environment alone, in $(VENV)"
 	@echo "make export      after editing nbs/: clean the notebooks, write dcgan_nb/ and README.md"
 	@echo "make project NAME=f [TITLE=\"…\"]   begin a project of your own: a notebook with a claim, its chapter, their place in the book"
+	@echo "make change WHY=\"…\"   after a claim or a rule was changed: note what, and why, in reports/claims.json"
 	@echo "make lock        resolve the versions in constraints.txt anew"
 	@echo "make clean       remove the pages and the book, keep the runs; make distclean removes all that was made"
 	@echo "After \`source .venv/bin/activate\` the same by \`dcgan-nb\`: dcgan-nb --help"
@@ -108,6 +109,9 @@ export: $(READY)
 
 project: $(READY)
 	@python workflow/new_project.py '$(subst ','\'',$(NAME))' '$(subst ','\'',$(TITLE))'
+
+change: $(READY)
+	@python workflow/changes.py $(call q,$(WHY))
 
 # The text of the front page, without its code.
 readme: $(READY)

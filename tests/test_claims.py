@@ -1,5 +1,7 @@
 "The claims as data, the plan of a study, and verdicts on made-up records whose truth is known."
+import importlib
 import itertools
+import json
 import math
 import random
 import re
@@ -8,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.stats
+from conftest import ROOT
 
 from dcgan_nb.foundations.core import InputError, load_projects
 from dcgan_nb.runs.config import PLACES, PROFILES, RunConfig, identity
@@ -414,3 +417,34 @@ def test_a_feature_is_delivered_when_every_run_of_it_finished():
     assert judge(records, 'C3')['C3'].text == 'delivered' and judge(records[:1], 'C3')['C3'].text == 'not run'
     records[0]['status'] = 'diverged'
     assert judge(records, 'C3')['C3'].text == 'undecided' and judge(records, 'C3')['C3'].n_failed == 1
+
+
+# Changes after the first look
+
+@pytest.fixture
+def changes(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT/'workflow')
+    return importlib.import_module('changes')
+
+
+def test_every_change_of_a_claim_or_rule_is_noted_with_its_reason(changes):
+    noted = json.loads((ROOT/changes.FILE).read_text())
+    known, now = noted['written'], json.loads(json.dumps(changes.present()))
+    own = {id for id, c in CLAIMS.items() if c.project not in 'ABCDEL'}          # a reader's own project
+    now['claims'] = {id: c for id, c in now['claims'].items() if id not in own or id in known['claims']}
+    assert not changes.differences(known, now), 'a claim or a rule has changed: make change WHY="the reason"'
+    assert all(c['why'].strip() and c['what'].strip() and c['claims'] and c['records'] >= 0 for c in noted['changes'])
+
+
+def test_what_changed_is_found_and_noted_in_words(changes, monkeypatch, tmp_path, draw):
+    before = json.loads(json.dumps(changes.present()))
+    id = draw.choice([c.id for c in CLAIMS.values() if c.rule == 'better'])
+    monkeypatch.setitem(CLAIMS, id, replace(CLAIMS[id], delta=0.25, note='a note is no change'))
+    (tmp_path/'reports').mkdir()
+    (tmp_path/changes.FILE).write_text(json.dumps(dict(written=before, changes=[])))
+    monkeypatch.setattr(changes, 'project_root', lambda: tmp_path)
+    with pytest.raises(InputError, match='WHY is missing'): changes.note(' ')
+    added, = changes.note('a better  reason')
+    assert added['claims'] == [id] and added['why'] == 'a better reason' and added['what'].endswith('→ 0.25') and added['what'].startswith('delta: ')
+    assert json.loads((tmp_path/changes.FILE).read_text())['changes'] == [added]
+    with pytest.raises(InputError, match='nothing differs'): changes.note('again')

@@ -31,7 +31,7 @@ OWN_RULES = 'losses', 'calibration', 'speed'
 CHAPTERS = [path.stem for path in sorted(Path('nbs/chapters').glob('*.ipynb')) if path.stem not in OWN_RULES]
 
 rule chapter:
-    input: 'nbs/chapters/{name}.ipynb', MODULES, EXAMPLE_PAGES, RECORDS, FAILURES, lambda w: ['reports/faults.json'] if w.name == 'faults' else []
+    input: 'nbs/chapters/{name}.ipynb', MODULES, EXAMPLE_PAGES, RECORDS, FAILURES, lambda w: dict(faults=['reports/faults.json'], changes=['reports/claims.json']).get(w.name, [])
     output: f'{BOOK}/{{name}}.ipynb'
     wildcard_constraints: name='|'.join(CHAPTERS)
     params: prefer=PREFER

@@ -21,7 +21,7 @@ import pandas as pd
 from ..foundations.core import project_root
 from ..runs.config import RunConfig, identity, rerun_command
 from ..runs.records import code_text, images_seen, scan_records, score
-from .claims import LAYERS, MEASURES, Claim, arm_config, arm_records, arm_values, chosen_claims, measured, n_seeds, scaled_delta, study_records
+from .claims import LAYERS, MEASURES, Claim, arm_config, arm_records, arm_values, chosen_claims, claim_hash, measured, n_seeds, scaled_delta, study_records
 from .figures import arrow, cost_table, plot_arms, plot_ladder, plot_search, set_style, show_rows
 from .judge import courses, outcome, read_otherwise
 from .evidence import SIDES, Verdict, budget_text, format_number, runs_text
@@ -241,7 +241,7 @@ def claim_page(
     more += f' RUNGS={claim.times.bit_length()}' if claim.times > 1 else ''
     more += ' RUNS=own' if set(v.layers) == {'own'} else ''
     command = f' {"Run it again" if arms else "Run it"}: `make study CLAIM={claim.id} PROFILE={v.profile or "full"}{more}`.' if claim.arms else ''
-    yield Text(explain(v) + command)
+    yield Text(f'{explain(v)}{command} Claim `{claim_hash(claim)}`.')
 
 # %% ../../nbs/study/47_pages.ipynb #25cd719d
 @dataclass

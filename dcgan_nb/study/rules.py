@@ -45,7 +45,6 @@ class Rule:
         return next(((word, '', why) for word, applies, why in self.criteria(claim, e) if applies), ('undecided', leaning, self.open(claim, e)))
 
     def open(self, claim:Claim, e:Evidence) -> str: return 'the interval reaches to both sides of what would decide'
-
     def effect_text(self, v:Verdict) -> str: return change_text(v)
 
     def interval_text(self, v:Verdict) -> str:
