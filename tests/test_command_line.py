@@ -76,7 +76,7 @@ def test_help_teaches(run):
 
 def test_verdicts_come_in_the_terminal(run, tmp_path):
     shown = make(run, 'verdicts', 'CLAIM=A0 C3', f'REPORTS={tmp_path}').stdout.splitlines()
-    assert [line.split()[0] for line in shown] == ['claim', 'A0', 'C3'] and re.search(r'supported +FID +−67 % \[.*\] +5 +cpu +published$', shown[1])
+    assert [line.split()[0] for line in shown] == ['claim', 'A0', 'C3'] and re.search(r'supported +FID +−67 % \[.*\] +6 +cpu +published$', shown[1])
 
 
 def test_changing_the_seeds_does_not_execute_finished_runs_again_and_a_study_makes_nothing_else(run, stand_in, tmp_path):
