@@ -300,7 +300,7 @@ PUBLISHED = dict(     # read off the projects' texts and notebooks
                   g_slope=0.3, d_slope=0.2, d_dropout=0.3, g_init='he_hidden', d_init='he_conv'),
     b_after=dict(batch_size=256, latent_dim=100, g_lr=1e-4, d_lr=1e-4, beta1=0.5, epochs=100, train_on='train+test', loss='bce', sigmoid_scores=False,
                  g_slope=0, d_slope=0.2, d_dropout=0.25, g_init='glorot', d_init='he_conv'),
-    c=dict(batch_size=50, image_size=64, latent_dim=100, g_lr=2e-4, d_lr=2e-4, beta1=0.5, beta2=0.999, loss='bce', g_init='normal', d_init='normal'),
+    c=dict(batch_size=50, image_size=64, latent_dim=100, g_lr=2e-4, d_lr=2e-4, beta1=0.5, beta2=0.999, loss='bce', epochs=200, g_init='normal_conv', d_init='normal_conv'),
     d=dict(dataset='mnist', batch_size=64, g_lr=2e-4, d_lr=2e-4, epochs=25, optimizer='adam'),
     e=dict(batch_size=32, epochs=50, g_lr=1e-4, d_lr=1e-4, beta1=0.9, shuffle_buffer=200, loss='bce', sigmoid_scores=False, g_slope=0.3, d_slope=0.3,
            d_dropout=0.3, g_width=64, d_width=64, latent_dim=100))

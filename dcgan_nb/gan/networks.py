@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['SHARED', 'ARCHITECTURES', 'INITS', 'GENERATOR', 'Network', 'own_losses', 'activation', 'dcgan_generator', 'to_score',
            'dcgan_discriminator', 'mlp_generator', 'mlp_discriminator', 'keras_batch_norm', 'keras_transposed',
-           'Architecture', 'check_size', 'build_generator', 'build_discriminator', 'count_parameters', 'init_weights',
-           'build_networks', 'eval_mode', 'generate', 'draw_z', 'generator_bytes', 'save_generator', 'load_generator']
+           'Architecture', 'check_size', 'build_generator', 'build_discriminator', 'count_parameters', 'Init',
+           'init_weights', 'build_networks', 'eval_mode', 'generate', 'draw_z', 'generator_bytes', 'save_generator',
+           'load_generator']
 
 # %% ../../nbs/gan/10_networks.ipynb #0c0a7597
 import json
@@ -200,13 +201,19 @@ def count_parameters(
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 # %% ../../nbs/gan/10_networks.ipynb #956a3756
-# name → weights of a layer and a generator → None
-INITS = Registry('init',
-    normal = lambda w, rng: nn.init.normal_(w, 0.0, 0.02, generator=rng),
-    glorot = lambda w, rng: nn.init.xavier_uniform_(w, generator=rng),
-    he = lambda w, rng: nn.init.kaiming_uniform_(w, nonlinearity='relu', generator=rng),
-)
+@dataclass(frozen=True)
+class Init:
+    "How first weights are drawn."
+    weights: Callable            # (weights of a layer, generator) → None
+    norm_mean: float = 1.0       # of batch norm's gains, which are normal
+    norm_std: float = 0.0
 
+INITS = Registry('init',
+    normal = Init(lambda w, rng: nn.init.normal_(w, 0.0, 0.02, generator=rng), norm_std=0.02),
+    glorot = Init(lambda w, rng: nn.init.xavier_uniform_(w, generator=rng)),
+    he = Init(lambda w, rng: nn.init.kaiming_uniform_(w, nonlinearity='relu', generator=rng)))
+
+# %% ../../nbs/gan/10_networks.ipynb #f0aac921
 def _draw(m:nn.Module, rule:Callable, rng:torch.Generator) -> None:
     if not is_parametrized(m, 'weight'): return rule(m.weight, rng)
     rule(m.parametrizations.weight.original, rng)     # `m.weight` is computed anew each time: drawing into it would be lost
@@ -219,10 +226,10 @@ def init_weights(
     init:str='normal',    # a name in `INITS`
 ) -> None:
     "Draw all weights anew, in place."
+    how = INITS[init]
     for m in net.modules():
-        if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)): _draw(m, INITS[init], rng)
-        elif isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)) and m.affine:
-            nn.init.normal_(m.weight, 1.0, 0.02 if init == 'normal' else 0.0, generator=rng)
+        if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)): _draw(m, how.weights, rng)
+        elif isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)) and m.affine: nn.init.normal_(m.weight, how.norm_mean, how.norm_std, generator=rng)
         if getattr(m, 'bias', None) is not None: nn.init.zeros_(m.bias)
 
 # %% ../../nbs/gan/10_networks.ipynb #6237eaf8

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..foundations.core import InputError
 from ..gan.losses import LOSSES, Loss, g_loss_bce, g_loss_mse
-from ..gan.networks import (ARCHITECTURES, INITS, Architecture, Network, activation, keras_batch_norm,
+from ..gan.networks import (ARCHITECTURES, INITS, Architecture, Init, Network, activation, keras_batch_norm,
                                    keras_transposed, to_score)
 from ..runs.config import RECIPES
 from ..scores.features import extract
@@ -62,8 +62,8 @@ def b_after_discriminator(channels:int, size:int, width:int=64, negative_slope:f
     return to_score(layers, channels, size)
 
 # Keras draws Dense layers, and convolutions of which nothing is said, by glorot_uniform
-INITS['he_conv'] = lambda w, rng: INITS['he' if w.ndim == 4 else 'glorot'](w, rng)
-INITS['he_hidden'] = lambda w, rng: INITS['he_conv' if w.shape[1] > 3 else 'glorot'](w, rng)      # not for the last one, which makes the image
+INITS['he_conv'] = Init(lambda w, rng: INITS['he' if w.ndim == 4 else 'glorot'].weights(w, rng))
+INITS['he_hidden'] = Init(lambda w, rng: INITS['he_conv' if w.shape[1] > 3 else 'glorot'].weights(w, rng))      # not for the last one, which makes the image
 
 ARCHITECTURES['b_before'] = Architecture(b_before_generator, b_before_discriminator, smallest=12, g_init='he_hidden', d_init='he_conv')
 ARCHITECTURES['b_after'] = Architecture(b_after_generator, b_after_discriminator, g_init='glorot', d_init='he_conv')

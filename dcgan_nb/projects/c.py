@@ -8,7 +8,7 @@ __all__ = ['c_64_generator', 'c_64_discriminator']
 # %% ../../nbs/projects/52_c.ipynb #c8358de1
 from torch import nn
 
-from ..gan.networks import ARCHITECTURES, Architecture, Network, activation, to_score
+from ..gan.networks import ARCHITECTURES, INITS, Architecture, Init, Network, activation, to_score
 from ..runs.config import RECIPES
 from ..study.claims import CLAIMS, PROJECTS, Claim
 
@@ -29,11 +29,14 @@ def c_64_discriminator(channels:int, size:int, width:int=64, negative_slope:floa
         layers += [nn.Conv2d(n_in, n_out, 4, 2, 1, bias=False), nn.BatchNorm2d(n_out), *end()]
     return to_score(layers, channels, size)
 
-ARCHITECTURES['c_64'] = Architecture(c_64_generator, c_64_discriminator, divisor=16, smallest=16, image_size=64)
+# its first weights: convolutions and batch norm's gains from N(0, 0.02²); other layers keep PyTorch's
+INITS['normal_conv'] = Init(lambda w, rng: INITS['normal'].weights(w, rng) if w.ndim == 4 else nn.init.kaiming_uniform_(w, a=5**0.5, generator=rng),
+                            norm_mean=0.0, norm_std=0.02)
+ARCHITECTURES['c_64'] = Architecture(c_64_generator, c_64_discriminator, divisor=16, smallest=16, image_size=64, g_init='normal_conv', d_init='normal_conv')
 
 # %% ../../nbs/projects/52_c.ipynb #3ca70cf7
 PROJECTS['C'] = 'a published network, adapted'
-RECIPES['c'] = dict(arch='c_64', batch_size=50)
+RECIPES['c'] = dict(arch='c_64', batch_size=50, epochs=200)
 
 # %% ../../nbs/projects/52_c.ipynb #551724f6
 _small = dict(dataset='fashion_mnist_sample', n_eval=500, g_width=16, d_width=16, epochs=1)
