@@ -1,6 +1,6 @@
-"""Note that claims or rules have changed: `make change WHY="…"`.
+"""Note that claims, recipes or rules have changed: `make change WHY="…"`.
 
-reports/claims.json holds each claim as it was last written down, the rules, and every change since the first results with its reason. What differs from
+reports/claims.json holds each claim as it was last written down, the recipes, the rules, and every change since the first results with its reason. What differs from
 it now is added to the changes; a test fails while anything differs.
 """
 import hashlib
@@ -10,6 +10,7 @@ import sys
 from datetime import date
 
 from dcgan_nb.foundations.core import InputError, project_root, write_file
+from dcgan_nb.runs.parameters import RECIPES
 from dcgan_nb.study.claims import SEEDS, chosen_claims, registered
 from dcgan_nb.study.judge import TIMES
 from dcgan_nb.study.rules import MIN_SEEDS, RULES
@@ -18,24 +19,25 @@ FILE = 'reports/claims.json'
 
 
 def present() -> dict:
-    "Claims and rules as they are now."
+    "Claims, recipes and rules as they are now."
     source = lambda rule: hashlib.sha256(inspect.getsource(type(rule)).encode()).hexdigest()[:8]
     settings = dict(seeds=SEEDS, seeds_to_decide=MIN_SEEDS, rungs=list(TIMES))
-    return dict(claims={c.id: registered(c) for c in chosen_claims()}, rules={name: source(rule) for name, rule in RULES.items()}, settings=settings)
+    claims = {c.id: registered(c) for c in chosen_claims()}
+    return dict(claims=claims, recipes=dict(RECIPES), rules={name: source(rule) for name, rule in RULES.items()}, settings=settings)
 
 
 def said(value) -> str: return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def differences(before:dict, now:dict) -> list[dict]:      # claims, what
-    "What has changed, in words: a line for each claim, for each rule and for each setting."
+    "What has changed, in words: a line for each claim, recipe, rule and setting."
     found = []
     for id in sorted(before['claims'].keys() | now['claims'].keys()):
         old, new = before['claims'].get(id), now['claims'].get(id)
         if old == new: continue
         if None in (old, new): found.append(dict(claims=[id], what='new' if old is None else 'withdrawn'))
         else: found.append(dict(claims=[id], what='; '.join(f'{k}: {said(old.get(k))} → {said(new.get(k))}' for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k))))
-    for part, shown in ('rules', False), ('settings', True):
+    for part, shown in ('recipes', True), ('rules', False), ('settings', True):
         for k in sorted(before[part].keys() | now[part].keys()):
             old, new = before[part].get(k), now[part].get(k)
             if old != new: found.append(dict(claims=['all'], what=f'{part[:-1]} {k}' + (f': {said(old)} → {said(new)}' if shown else ' is new' if old is None else ' was rewritten')))
