@@ -11,7 +11,7 @@ import pytest
 from conftest import BIN, ROOT
 
 from dcgan_nb.runs.records import scan_records
-from dcgan_nb.study.commands import COMMANDS, OPTIONS
+from dcgan_nb.study.commands import COMMANDS, OPTIONS, main
 
 # A papermill that writes down that it was called. What it does with a run is in the file `do`: nothing, fail, die, wait.
 PAPERMILL = """#!/usr/bin/env bash
@@ -46,17 +46,34 @@ WRONG = {
     'study SEEDS=0': "seeds='0' is not a whole number from 1 on. Nearest: 1.", 'study SEEDS=-1': 'Nearest: 1.', 'plan SEEDS=-1': 'Nearest: 1.', 'plan SEEDS=0': 'Nearest: 1.',
     'study SEEDS=zero': "seeds='zero' is not a whole number", 'plan SEEDS=zero': "seeds='zero' is not a whole number", 'study SEEDS=2.5': 'Nearest: 2.', 'plan SEEDS=2.5': 'Nearest: 2.',
     'study MNIST=no/such': "mnist='no/such' is not a folder.", 'plan MNIST=no/such': "mnist='no/such' is not a folder.", 'report CORES=0': "cores='0' is not a whole number", 'study CORES=many': "cores='many' is not",
+    'study RUNGS=5': "rungs='5' is more than there are: the ladder has 4 rungs. Nearest: 4.", 'plan RUNGS=0': "rungs='0' is not a whole number", 'plan RUNGS=two': "rungs='two' is not",
     'study GPU_RUNS=none': "gpu_runs='none' is not", 'report RUNS=mine': "runs='mine' is not known. Known: published, own.", 'verdicts RUNS=mine': "runs='mine' is not known.",
     'report REPORTS=README.md': "reports='README.md' is a file, not a folder.", 'runs REPORTS=README.md': 'is a file, not a folder.', 'bench BENCH=speed': "'speed' is not known", 'bench DEVICE=tpu': "'tpu' is not known",
-    'project NAME=A': 'NAME=A is no name of a project', 'project': 'NAME= is missing', 'cuda-results': 'FILE= is not there'}
+    'project NAME=A': 'NAME=A is no name of a project', 'project': 'NAME= is missing', 'cuda-results': 'FILE= is not there', 'change': 'WHY is missing', 'change WHY=nothing': 'nothing differs from'}
 
 
-@pytest.mark.parametrize('words', WRONG)
+def called(words): return re.sub(r'=.*', '=', words)       # study CLAIM=A9 → study CLAIM=
+
+
+THROUGH_MAKE = list({called(words): words for words in reversed(WRONG)}.values())           # each variable of each target once
+
+
+@pytest.mark.parametrize('words', THROUGH_MAKE)
 def test_a_wrong_value_of_a_make_variable_is_answered_in_one_sentence_and_nothing_starts(run, stand_in, tmp_path, words):
     done = make(run, *words.split(), **stand_in)
     said = [line for line in (done.stdout + done.stderr).splitlines() if not re.match(r'make(\[\d+\])?: \*\*\* ', line)]       # make's own last word; with a number where make has started the tests
     assert done.returncode != 0 and len(said) == 1 and WRONG[words] in said[0], done.stdout + done.stderr
     assert not (tmp_path/'calls').read_text()
+
+
+@pytest.mark.parametrize('words', [words for words in WRONG if words not in THROUGH_MAKE])
+def test_make_hands_them_on_to_a_command_line_that_says_the_same(words, capsys, monkeypatch):
+    monkeypatch.setattr(subprocess, 'Popen', None)            # nothing may be started
+    target, given = words.split()
+    name, value = given.split('=')
+    assert main([target, value] if name == 'CLAIM' else [target, f"--{name.lower().replace('_', '-')}={value}"]) == 2
+    said = capsys.readouterr()
+    assert WRONG[words] in said.err and said.err.count('\n') == 1 and not said.out
 
 
 def test_values_are_handed_on_as_they_are(run, stand_in):
