@@ -44,7 +44,7 @@ class _Measures(Registry):
     "Measures by name; those of metrics are made when they are asked for."
     def __missing__(self, name):
         load_projects()
-        return Registry(self.kind, **self, **{metric: _of_metric(metric) for metric in METRICS})[name]
+        return Registry(self.kind, **{metric: _of_metric(metric) for metric in METRICS} | self)[name]
 
 # %% ../../nbs/study/41_claims.ipynb #b557f9f6
 def _tenths(record:dict, key:str) -> np.ndarray:
@@ -103,6 +103,7 @@ def _updates(record:dict) -> float:
 
 # %% ../../nbs/study/41_claims.ipynb #eb838ba4
 MEASURES = _Measures('measure',
+    kid = Measure('KID', lambda r: (score(r, 'kid') or {}).get('value')),      # of trained generators it is far enough from 0 for ratios
     g_grad = Measure('norm of G’s gradient', _g_grad, lower_is_better=False),
     roughness = Measure('roughness of G’s loss', _roughness),
     roughness_by_steps = Measure('roughness of G’s loss, means of 200 steps', _roughness_by_steps),

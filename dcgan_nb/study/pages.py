@@ -226,10 +226,10 @@ def _ladder(course:dict[int, Verdict]):
     yield from _figure(plot_ladder(rungs, scaled_delta(claim), m.title, m.ratio), said)
 
 def readings_table(v:Verdict, records:list[dict]) -> pd.DataFrame:
-    "The main reading of a claim and the others."
-    rows = {MEASURES[v.claim.measure].title: (effect_text(v), v.text)}
-    rows |= {MEASURES[name].title: (effect_text(other), other.text) for name, other in read_otherwise(v, records).items()}
-    return pd.DataFrame(rows, index=['effect [interval]', 'verdict']).T.rename_axis('read as', axis=1)
+    "The main reading of a claim and the others that can be had."
+    said = {v.claim.measure: v} | read_otherwise(v, records)
+    rows = {MEASURES[name].title: (effect_text(other), other.text) for name, other in said.items() if other.effect is not None}
+    return pd.DataFrame(rows, index=['effect [interval]', 'verdict']).T.rename_axis('judged by', axis=1)
 
 # %% ../../nbs/study/47_pages.ipynb #1efc1083
 def claim_page(
@@ -247,7 +247,9 @@ def claim_page(
         yield Text(f'**Repeated here:** {len(twins)} of these runs are published and were run again; {sum(twins.outcome == "same")} came out the same.')
         yield twins
     yield from _ladder(course)
-    if claim.readings: yield readings_table(v, records)
+    if v.effect is not None and len(others := readings_table(v, records)) > 1:
+        yield Text('**Judged by other measures**, as a second opinion: from the same runs, by the same rule, without a correction.')
+        yield others
     yield Html(f'<div class="verdict-box {style_of(v.word)}">Verdict: {badge(v.text)}</div>')
     if arms: yield _runs_list(arms)
     more = f' SEEDS={v.n_seeds}' if v.profile and v.n_seeds > n_seeds(claim, v.profile) else ''
