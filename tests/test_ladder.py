@@ -1,0 +1,76 @@
+"Runs that are scored on their way, and what readers of records make of them."
+import json
+
+import pytest
+import torch
+
+from dcgan_nb.foundations.core import InputError, load_projects
+from dcgan_nb.runs.config import RunConfig
+from dcgan_nb.runs.ladder import rungs
+from dcgan_nb.runs.records import read_record
+from dcgan_nb.runs.run import run
+from dcgan_nb.study.claims import study_records
+from dcgan_nb.study.plan import plan, plan_table
+
+load_projects()
+
+
+def draw(rng): return int(torch.randint(2**31 - 1, (), generator=rng))
+
+
+def tiny(folder, **given):
+    return RunConfig.resolve(**dict(profile='smoke', device='cpu', epochs=4, rungs=2, g_width=4, d_width=4, n_eval=60, metrics='fid is') | given, runs_dir=str(folder))
+
+
+def untimed(record): return [{k: v for k, v in h.items() if k != 'seconds'} for h in record['history']]
+
+
+def weights(config): return (config.run_dir/'generator.safetensors').read_bytes()
+
+
+@pytest.mark.parametrize('given', [dict(), dict(recipe='b_before', ema=0.9, d_steps=2), dict(arch='cdcgan', conditional=True, d_options='head=classes'),
+                                   dict(arch='resnet', loss='rpgan', penalty='r1r2', penalty_every=3, d_options='spectral=True minibatch_std=True', augment='cutout')], ids=str)
+def test_to_be_scored_on_the_way_changes_no_bit(given, tmp_path, rng):
+    seed = draw(rng)
+    climbing, plain, short = (tiny(tmp_path, seed=seed, **given | more) for more in (dict(), dict(rungs=1), dict(rungs=1, epochs=2)))
+    climbed, whole, half = (run(c, report=None) for c in (climbing, plain, short))
+    assert weights(climbing) == weights(plain) != weights(short)
+    first, last = rungs(read_record(climbing.run_dir))
+    for rung, record in (first, half), (last, whole):
+        assert [rung[k] for k in ('run_id', 'status', 'metrics', 'd_scores', 'flags')] == [record[k] for k in ('run_id', 'status', 'metrics', 'd_scores', 'flags')]
+        assert untimed(rung) == untimed(record) and rung['rung_of'] == climbed['run_id']
+
+
+def test_a_ladder_that_is_interrupted_goes_on_and_keeps_its_first_rung(tmp_path, rng):
+    seed, said = draw(rng), []
+    whole, broken = tiny(tmp_path/'a', seed=seed), tiny(tmp_path/'b', seed=seed)
+    def stop(line):
+        said.append(line)
+        if line.startswith('epoch 3/4'): raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): run(broken, stop)
+    assert [line for line in said if 'scored after epoch 2' in line]
+    one, other = run(whole, None), run(broken, None)
+    assert other['resumed'] == [2] and not one['resumed'] and untimed(one) == untimed(other) and weights(whole) == weights(broken)
+
+
+def test_a_record_says_after_which_epochs_it_was_scored(tmp_path):
+    config = tiny(tmp_path)
+    record = run(config, None)
+    for wrong in ([{k: v for k, v in h.items() if k != 'metrics'} for h in record['history']], [h | dict(metrics=record['metrics']) for h in record['history']]):
+        (config.run_dir/'record.json').write_text(json.dumps(record | dict(history=wrong)))
+        with pytest.raises(InputError, match='it is scored after epochs'): read_record(config.run_dir)
+
+
+def test_a_study_reads_rungs_as_runs_and_plans_no_rung_twice(tmp_path):
+    configs = plan('smoke', 'A4', rungs=2, device='cpu', runs_dir=str(tmp_path))
+    assert {(c.epochs, c.rungs) for c in configs.values()} == {(4, 2)}
+    for c in configs.values(): run(c, None)
+    records = study_records(str(tmp_path), str(tmp_path/'nothing'))
+    short, long = ({c.run_id for c in plan('smoke', 'A4', rungs=1, device='cpu').values()}, {RunConfig.planned(**vars(c) | dict(rungs=1)).run_id for c in configs.values()})
+    assert {r['run_id'] for r in records} == short | long and all(r['config']['rungs'] == 1 and r['layer'] == 'own' for r in records)
+    for n in 1, 2: assert plan_table('smoke', 'A4', records, n_rungs=n, device='cpu').to_run.sum() == 0, 'a climbed rung is done'
+    assert plan_table('smoke', 'A4', records, n_rungs=3, device='cpu').to_run.sum() == 2
+    one = next(c for c in plan('smoke', 'A4', device='cpu', runs_dir=str(tmp_path)).values())
+    run(one, None)
+    found = {r['run_id']: r for r in study_records(str(tmp_path), str(tmp_path/'nothing'))}
+    assert 'rung_of' not in found[one.run_id] and len(found) == 4, 'a run of its own comes before a rung'
