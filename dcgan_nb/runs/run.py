@@ -114,9 +114,10 @@ class Run:
         return gan
 
     def _timed(self, part:str, do:Callable, *args):
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         result = do(*args)
-        self.timings[part] = self.timings.get(part, 0) + time.perf_counter() - start
+        for name, seconds in (part, time.perf_counter() - start), (f'{part}_cpu', time.process_time() - busy):
+            self.timings[name] = self.timings.get(name, 0) + seconds
         return result
     def train(self) -> None: _do(self, _train)
     def score(self) -> dict: return _do(self, _score)
@@ -140,7 +141,7 @@ def _train(run:Run) -> None:
     before = peak_memory_mb()['process']
     images = training_set(run.data, c.train_on, c.image_size, c.channels)
     run._timed('train', train, run.gan, images, after_epoch, recorded_steps(c))
-    run.timings['train'] -= run.timings.get('rungs', 0)
+    for clock in '', '_cpu': run.timings[f'train{clock}'] -= run.timings.get(f'rungs{clock}', 0)
     run.memory = peak_memory_mb() | dict(before=before)
     save_outputs(run.gan)
 

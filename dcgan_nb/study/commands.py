@@ -123,7 +123,7 @@ def show_lines(
     e = r['environment']
     wrong = [f'{flag} since epoch {epoch}' for flag, epoch in r['flags'].items()]
     return [*score_lines(r), *([f"went wrong: {', '.join(wrong)}"] if wrong else []), '',
-            f"{r['data']['title']}, profile {r['config']['profile']}, {len(r['history'])} epochs, " + ', '.join(f'{part} {s:.1f} s' for part, s in r['timings_s'].items()),
+            f"{r['data']['title']}, profile {r['config']['profile']}, {len(r['history'])} epochs, " + ', '.join(f'{part} {s:.1f} s' for part, s in r['timings_s'].items() if not part.endswith('_cpu')),
             f"{code_text(r)}; {e['gpu'] or e['cpu']}, threads: {e['n_threads']}; {r['written']}", f'in {os.path.relpath(folder)}', '', 'again:', f"  {rerun_command(r['config'])}"]
 
 # %% ../../nbs/study/49_commands.ipynb #4299fff4
