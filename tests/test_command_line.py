@@ -93,7 +93,7 @@ def test_help_teaches(run):
 
 def test_verdicts_come_in_the_terminal(run, tmp_path):
     shown = make(run, 'verdicts', 'CLAIM=A0 C3', f'REPORTS={tmp_path}').stdout.splitlines()
-    assert [line.split()[0] for line in shown] == ['claim', 'A0', 'C3'] and re.search(r'supported +FID +−67 % \[.*\] +6 +cpu +published$', shown[1])
+    assert [line.split()[0] for line in shown] == ['claim', 'A0', 'C3'] and re.search(r'supported +FID +−6\d % \[.*\] +6 +cpu +published$', shown[1])
 
 
 def test_changing_the_seeds_does_not_execute_finished_runs_again_and_a_study_makes_nothing_else(run, stand_in, tmp_path):
@@ -176,6 +176,15 @@ def test_an_error_that_no_run_explains_is_shown(run, stand_in, tmp_path):
     with open(copy/'workflow/book.smk', 'a') as file: file.write("\nraise ValueError('the workflow is broken')\n")
     done = run('dcgan-nb', 'report', '--profile', 'smoke', cwd=copy, PYTHONPATH=str(copy), **stand_in)
     assert done.returncode != 0 and 'the workflow is broken' in done.stderr and 'workflow.log' in done.stderr
+
+
+def test_a_step_of_the_workflow_that_fails_says_why_itself(run, stand_in, tmp_path):
+    copy = tmp_path/'copy'
+    for name in ('nbs', 'dcgan_nb', 'workflow'): shutil.copytree(ROOT/name, copy/name, ignore=shutil.ignore_patterns('__pycache__'))
+    shutil.copy(ROOT/'settings.ini', copy)
+    (copy/'workflow/run.sh').write_text('echo "links that lead nowhere:" >&2; echo "  a.html: #b" >&2; exit 1\n')
+    done = run('dcgan-nb', 'study', 'A4', '--profile', 'smoke', cwd=copy, PYTHONPATH=str(copy), **stand_in)
+    assert done.returncode != 0 and 'links that lead nowhere:\n' in done.stdout and '  a.html: #b' in done.stdout, done.stdout + done.stderr
 
 
 def test_runs_and_show_tell_of_real_folders(run, tmp_path):

@@ -82,7 +82,10 @@ def print_verdicts(which:str, reports:str, runs:str) -> None:
     "Print them; and those by one's own runs, where these are passed over in favor of published ones."
     by = lambda prefer: courses(study_records(f'{reports}/runs', prefer=prefer), which, prefer)
     print('\n'.join(verdict_lines(found := by(runs))))
-    if runs == 'own' or not any((project_root()/reports/'runs').glob('*/record.json')): return      # nothing was passed over
+    if not any((project_root()/reports/'runs').glob('*/record.json')):
+        if runs == 'own': print('\nThere are no finished runs of your own yet: these verdicts are by the published ones.')
+        return
+    if runs == 'own': return       # nothing was passed over
     n_own = lambda course: sum(v.layers.get('own', 0) for v in course.values())
     own = {id: course for id, course in by('own').items() if n_own(course) > n_own(found[id])}
     if own: print('\n'.join(['', 'Published runs come first there. By your own (RUNS=own, --runs own):', *verdict_lines(own)]))
@@ -100,7 +103,8 @@ def run_lines(
         fid, notes = score(r, 'fid'), [*r['flags'], *['changed code'] * bool(r['code']['dirty'])]
         rows.append((r['run_id'], r['status'] + (f" ({', '.join(notes)})" if notes else ''), r['config']['profile'],
                      f"{fid['value']:.4g}" if fid else '', r['written'][:16].replace('T', ' ')))
-    return table_lines([*rows, *((Path(folder).name, reason[:160], '', '', '') for folder, reason in unused.items())])
+    rest = [f'{Path(folder).name}  {reason[:160]}' for folder, reason in unused.items()]
+    return table_lines(rows) + (['', 'without a record:', *rest] if rest else [])
 
 def find_run(
     name:str,         # a beginning of its id
@@ -110,8 +114,8 @@ def find_run(
     folders = [p for d in (project_root()/reports/'runs', project_root()/'reports/records') for p in sorted(d.glob('*')) if p.is_dir()]
     found = {p.name: p for p in reversed(folders) if p.name.startswith(name)}
     if len(found) == 1 or name in found: return found.get(name) or found.popitem()[1]
-    if found: raise InputError(f"run={name!r} is the beginning of {len(found)} runs: {', '.join(sorted(found)[:4])}, ….")
-    raise InputError(f"run={name!r} is not there.{nearest(name, [p.name for p in folders])} dcgan-nb runs lists your own.")
+    if found: raise InputError(f"run={name!r} is the beginning of {len(found)} runs: {', '.join(sorted(found)[:4])}{', …' * (len(found) > 4)}.")
+    raise InputError(f"run={name!r} is not there.{nearest(name, [p.name for p in folders])} make runs (dcgan-nb runs) lists your own.")
 
 # %% ../../nbs/study/49_commands.ipynb #dcab1750
 def show_lines(
@@ -137,10 +141,12 @@ def _snakemake(o:argparse.Namespace, *targets:str, **more) -> int:
     lock_run(log, what=f'in {o.reports}')      # two workflows would write one log; a lock of our own ends with its process, Snakemake's does not
     try:
         with open(log, 'w') as report, subprocess.Popen(command, stderr=report) as workflow:
-            try: return workflow.wait()
+            try: code = workflow.wait()
             except KeyboardInterrupt:          # Snakemake has been told as well, and puts its runs to bed
                 workflow.wait()
                 raise
+        o.why = _why(o) if code else ''       # before the next command overwrites the log
+        return code
     finally: unlock_run(log)
 
 def _why(o:argparse.Namespace) -> str:
@@ -149,7 +155,8 @@ def _why(o:argparse.Namespace) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     failed = re.findall(r'^Error in rule \w+:\n(?:.+\n)*?\s+output: (.+)', text, re.M)
     at = next((i for i, line in enumerate(lines) if re.match(r'\S*(Error|Exception)\b', line)), max(0, len(lines) - 8))
-    return '\n'.join([*(f'failed: {output}' for output in dict.fromkeys(failed)), *lines[at:at + 8]]) + f'\nAll of it: {o.reports}/workflow.log'
+    said = [line for line in lines[:at] if not re.match(r'\[|(local)?rule |    \w+: |Select jobs|Execute |Job |Finished |\d+ of |Provided |Rules |Building |Using |host: |Assuming |total |job |-', line)]
+    return '\n'.join([*(f'failed: {output}' for output in dict.fromkeys(failed)), *said[-12:], *lines[at:at + 8]]) + f'\nAll of it: {o.reports}/workflow.log'
 
 def _failures(o:argparse.Namespace) -> list[str]:
     "The runs that ended without a record, and why."
@@ -175,7 +182,7 @@ def _report(o) -> int:
     dcgan-nb report --profile smoke       # the same machinery in a few minutes
     """
     failed = _snakemake(o, 'book')
-    if failed: print('\n'.join(['The book was not built.', *(_failures(o) or [_why(o)])]), file=sys.stderr)
+    if failed: print('\n'.join(['The book was not built.', *(_failures(o) or [o.why])]), file=sys.stderr)
     else: print(f'The book: open {o.reports}/_build/html/index.html')
     return failed
 
@@ -192,7 +199,7 @@ def _study(o) -> int:
     failed = _snakemake(o, 'study', study=o.claims or 'ALL', seeds=o.seeds, rungs=o.rungs, mnist=o.mnist)
     print()
     print_verdicts(o.claims, o.reports, o.runs)
-    if failed: print('\n'.join(['', 'Not all runs have finished; the next call tries them again.', *(_failures(o) or [_why(o)])]))
+    if failed: print('\n'.join(['', 'Not all runs have finished; the next call tries them again.', *(_failures(o) or [o.why])]))
     page = o.claims.split()[0] if o.claims else chosen_claims()[0].id
     print(f'\nWith figures, samples and every seed: dcgan-nb page {page}, or with --runs own by your own runs. The whole book: dcgan-nb report.')
     return failed
@@ -278,7 +285,10 @@ def _show(o) -> int:
 # %% ../../nbs/study/49_commands.ipynb #f07e806b
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **given): super().__init__(allow_abbrev=False, **given)     # --seed is not --seeds
-    def error(self, message): raise InputError(f'{message}; {self.prog} --help says more.')
+    def error(self, message):
+        known = [flag for action in self._actions for flag in action.option_strings]
+        wrong = re.match(r'unrecognized arguments: (--[^ =]+)', message)
+        raise InputError(f"{message}; {self.prog} --help says more.{nearest(wrong[1], known) if wrong else ''}")
 
 def _help(command:Callable) -> str:
     "Its docstring, with a claim that there is as the example."

@@ -80,7 +80,7 @@ def courses(
 ) -> dict[str, dict[int, Verdict]]:     # claim's id → multiple of its budget → verdict; the first is always there
     "The verdicts on every rung that has runs of all arms."
     rungs = {times: judge(records, which, prefer, times) for times in TIMES}
-    return {id: {t: rungs[t][id] for t in TIMES if t == 1 or rungs[t][id].profile not in (None, 'smoke')} for id in rungs[1]}
+    return {id: {t: rungs[t][id] for t in TIMES if t == 1 or rungs[t][id].profile} for id in rungs[1]}
 
 def outcome(
     course:dict[int, Verdict],

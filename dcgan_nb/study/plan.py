@@ -121,16 +121,21 @@ def print_plan(
     here, root = RunConfig.resolve(profile=profile), project_root()
     own, timed = read_records(root/runs_dir), read_records(root/runs_dir, root/records_dir)
     table = plan_table(here.profile, _wanted(which), own, timed, seeds, rungs, mnist_dir=mnist_dir or None, device=here.device)
-    print(table.to_string(index=False, formatters=dict(minutes='{:.1f}'.format)))
+    elsewhere = [c.id for c in asked_claims(_wanted(which)) if c.base.get('device', here.device) not in (here.device, 'cpu')]
+    table = table[~table.claim.isin(elsewhere)]
+    print(table.rename(columns=dict(minutes='minutes of training')).to_string(index=False, formatters={'minutes of training': '{:.1f}'.format}))
     known = here.device in {r['config']['device'] for r in timed}
     basis = 'the speed of earlier runs' if known else 'guess, as no run was made on such a device'
     n, training = table.to_run.sum(), table.minutes.sum()
+    wanted = {config_key(c.record(), 'rungs') for c in plan(here.profile, _wanted(which), seeds, rungs, mnist_dir=mnist_dir or None, device=here.device).values()}
     whole = (training + START_AND_SCORES*n) / max(1, min(cores, n))
     print(f'\n{n} run{"s" if n > 1 else ""} of profile {here.profile} on {here.device}, {min(cores, max(n, 1))} at a time: {_minutes(whole)}. '
           f'One after the other: {_minutes(training)} of training, {_minutes(START_AND_SCORES*n)} of starting and scoring, by {basis}.' if n
           else f'\nAll runs of profile {here.profile} on {here.device} are done: the verdicts take seconds.')
-    left_out = [c.id for c in asked_claims(_wanted(which)) if c.base.get('device', here.device) not in (here.device, 'cpu')]
-    if left_out: print(f"Left out on this machine, as they need a CUDA device: {', '.join(left_out)}.")
+    if len(table) > 1: print('A run that several claims share is counted for the first.')
+    if n and any(config_key(r['config']) in wanted for r in read_records(root/records_dir)): print('Published runs among them are made again: a study trains your own, which stand beside the published ones.')
+    if elsewhere: print(f"Left out on this machine, as they need a CUDA device: {', '.join(elsewhere)}.")
+    if rest := [c.id for c in chosen_claims(_wanted(which)) if c.on_request and c not in asked_claims(_wanted(which))]: print(f"Left out unless asked for by name: {', '.join(rest)}.")
 
 # %% ../../nbs/study/46_plan.ipynb #f84e74a8
 def _line(config:RunConfig, alone:bool) -> str:
