@@ -107,6 +107,7 @@ class _Training:
     device: str = _name(DEVICES, 'where to train', 'auto')
     threads: int = _number(int, 1, 1024, "of the processor; another number rounds differently, in the last bits", 1)
 
+# %% ../../nbs/runs/30_parameters.ipynb #1dbcf7c4
 @dataclass(frozen=True)
 class _Scoring:
     metrics: tuple = field(default=STANDARD_METRICS, metadata=dict(kind=tuple, help='scores, separated by spaces', among=METRICS))

@@ -115,9 +115,8 @@ class Run:
 
     def _timed(self, part:str, do:Callable, *args):
         start, busy = time.perf_counter(), time.process_time()
-        result = do(*args)
-        for name, seconds in (part, time.perf_counter() - start), (f'{part}_cpu', time.process_time() - busy):
-            self.timings[name] = self.timings.get(name, 0) + seconds
+        result, took = do(*args), {part: time.perf_counter() - start, f'{part}_cpu': time.process_time() - busy}
+        self.timings |= {name: self.timings.get(name, 0) + seconds for name, seconds in took.items()}
         return result
     def train(self) -> None: _do(self, _train)
     def score(self) -> dict: return _do(self, _score)

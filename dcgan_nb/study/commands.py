@@ -149,6 +149,7 @@ def _snakemake(o:argparse.Namespace, *targets:str, **more) -> int:
         return code
     finally: unlock_run(log)
 
+# %% ../../nbs/study/49_commands.ipynb #e8ab9a93
 def _why(o:argparse.Namespace) -> str:
     "What the workflow's report says of its end."
     text = (Path(o.reports)/'workflow.log').read_text(errors='replace')
@@ -298,6 +299,7 @@ def _help(command:Callable) -> str:
     width = max((len(e[0]) for e in examples if len(e) == 2), default=0)
     return '\n'.join(f'{e[0]:{width}}   # {e[1]}' if len(e) == 2 else e[0] for e in examples)
 
+# %% ../../nbs/study/49_commands.ipynb #8d415f0b
 def parsed(
     words:list[str],      # the command and its arguments
 ) -> tuple[Callable, argparse.Namespace]:

@@ -73,6 +73,7 @@ def _seeds_row(claim:Claim, runs:dict, values:dict, seeds:list[int]) -> dict:
     mean = (lambda x: np.exp(np.log(x).mean())) if MEASURES[claim.measure].ratio else np.mean
     return row | dict(mean=format_number(float(mean(x))) if len(x) else '—')
 
+# %% ../../nbs/study/47_pages.ipynb #49d9ffce
 def protocol_of(
     claim:Claim,
     arms:dict,            # of `arm_records`

@@ -107,6 +107,7 @@ def _minutes(n:float) -> str:
     if n < 1: return 'less than a minute'
     return 'about a minute' if n < 1.5 else f'about {n:.0f} minutes'
 
+# %% ../../nbs/study/46_plan.ipynb #178467d0
 def print_plan(
     profile:str='auto',
     which:str='',                       # see `chosen_claims`; ALL is all
