@@ -63,7 +63,7 @@ def test_own_runs_count_when_they_are_preferred_and_say_so(chapter, repeated):
     own = judge(study_records(repeated, prefer='own'), prefer='own')['A0']
     part = of_claim(chapter('project_a', '-p', 'prefer', 'own'), 'A0')
     assert effect_text(own) in part and effect_text(own) != effect_text(judge(study_records('no/such/folder'))['A0'])
-    assert 'runs: both (6 published, 4 own), 2 of them of uncommitted code' in part
+    assert 'runs: both (8 published, 4 own), 2 of them of uncommitted code' in part
     for seed in (0, 1):
         record = next(r for r in study_records(repeated, prefer='own') if r['layer'] == 'own' and r['config']['seed'] == seed)
         assert f'href="records/own/{record["run_id"]}.json"' in part
@@ -72,7 +72,7 @@ def test_own_runs_count_when_they_are_preferred_and_say_so(chapter, repeated):
 def test_the_verdicts_say_whose_runs_they_rest_on(chapter, tmp_path):
     row = lambda text: next(row for row in text.split('<tr>') if '>A0</a>' in row)
     assert 'runs: published' in row(chapter('verdicts'))
-    assert 'runs: both (6 published, 4 own), 2 of them of uncommitted code' in row(chapter('verdicts', '-p', 'prefer', 'own'))
+    assert 'runs: both (8 published, 4 own), 2 of them of uncommitted code' in row(chapter('verdicts', '-p', 'prefer', 'own'))
     alone = chapter('verdicts', '-p', 'records_dir', tmp_path, '-p', 'prefer', 'own')
     assert '2 seeds, <code>cpu</code><br>runs: own, 2 of them' in row(alone) and '[' in row(alone)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIDES', 'WRONG', 'Evidence', 'Verdict', 'format_number', 'delta_text', 'with_interval', 'change_text', 'runs_text',
-           'budget_text', 'basis_text', 'failures_text']
+           'budget_text', 'basis_text', 'failures_text', 'protocol_of']
 
 # %% ../../nbs/study/42_evidence.ipynb #6219f439
 import math
@@ -106,3 +106,12 @@ def failures_text(v:Verdict) -> str:
     some = [rate(arm, found[name], found['runs'], what) for arm, found in v.by_arm.items() for name, what in WRONG.items() if found.get(name)]
     missing = f'{v.n_missing} planned run{"s have" if v.n_missing > 1 else " has"} no record.' if v.n_missing else ''
     return ' '.join(filter(None, (*(some or ['No run diverged, collapsed, or was won by D.']), missing)))
+
+# %% ../../nbs/study/42_evidence.ipynb #d99c3c0d
+def protocol_of(
+    claim:Claim,
+    arms:dict,            # of `arm_records`
+) -> str:                 # ' (clf, 10k)'; empty where the measure is no score
+    "How a claim's measure was taken."
+    keys = {key for by_seed in arms.values() for r in by_seed.values() for key in r['metrics'] if key.split('_')[0] == claim.measure}
+    return ' / '.join(f" ({', '.join(key.split('_')[1:])})" for key in sorted(keys))
