@@ -55,17 +55,20 @@ def _g_grad(record:dict) -> float|None:
     norms = _tenths(record, 'g_grad')
     return float(np.nanmean(norms)) if np.isfinite(norms).any() else None
 
+def _mean_change(loss:np.ndarray) -> float|None:
+    "From one value to the next, as a share of their mean size."
+    return float(np.abs(np.diff(loss)).mean() / np.abs(loss).mean()) if len(loss) > 1 else None
+
 def _roughness(record:dict) -> float|None:
     "Mean change of G's loss from one tenth of an epoch to the next, as a share of its mean size."
-    loss = _tenths(record, 'g_loss')
-    return float(np.abs(np.diff(loss)).mean() / np.abs(loss).mean()) if len(loss) > 1 else None
+    return _mean_change(_tenths(record, 'g_loss'))
 
 def _roughness_by_steps(record:dict, n_steps:int=200) -> float|None:
     "The same of means over about so many steps, whatever the batch size."
     c, n_images = record['config'], record['history'][0]['n_images']
     together, loss = max(1, round(n_steps / (n_images / c['batch_size'] / 10))), _tenths(record, 'g_loss')
     loss = loss[:len(loss) // together * together].reshape(-1, together).mean(1)
-    return float(np.abs(np.diff(loss)).mean() / np.abs(loss).mean()) if len(loss) > 1 else None
+    return _mean_change(loss)
 
 def _trend(record:dict) -> float|None:
     "Spearman's correlation of G's loss with time: −1 if it falls from each tenth of an epoch to the next."

@@ -22,9 +22,8 @@ def _of_arm(runs:list[dict]) -> dict:
     wrong = Counter(flag for r in runs for flag in ({*r.get('flags', ())} - {'diverged'}))
     return dict(runs=len(runs), diverged=sum(r['status'] != 'finished' for r in runs), **wrong)
 
-def _evidence(claim:Claim, records:list[dict], prefer:str) -> Evidence:
-    "The numbers of one claim, before any correction."
-    profile = best_profile(claim, records, prefer)
+def _evidence(claim:Claim, records:list[dict], profile:str|None) -> Evidence:
+    "The numbers of one claim in one profile, before any correction."
     if profile is None: return Evidence()
     arms = arm_records(claim, records, profile)
     runs, planned = [r for by_seed in arms.values() for r in by_seed.values()], n_seeds(claim, profile)
@@ -47,7 +46,7 @@ def judge(
     times:int=1,               # multiple of the claims' budgets
 ) -> dict[str, Verdict]:       # claim's id → verdict
     "The verdict on every claim, on one rung of its ladder."
-    found = [(c, _evidence(c, records, prefer)) for c in (replace(c, times=times) for c in chosen_claims())]
+    found = [(c, _evidence(c, records, best_profile(c, records, prefer))) for c in (replace(c, times=times) for c in chosen_claims())]
     corrected = holm({c.id: e.p for c, e in found if e.p is not None})
     found = [(c, replace(e, p_holm=corrected.get(c.id))) for c, e in found]
     asked = {c.id for c in chosen_claims(which)}
@@ -59,13 +58,12 @@ OPINIONS = dict(kid=0.1, coverage=0.05)     # beside FID: measure → smallest i
 def read_otherwise(
     v:Verdict,
     records:list[dict],
-    prefer:str='published',    # a name in `LAYERS`
 ) -> dict[str, Verdict]:       # measure → verdict, from an uncorrected p
-    "The verdicts on the other readings of a claim, at the same budget."
+    "The verdicts on the other readings of a claim, by the same runs."
     found = {}
     for measure, delta in (v.claim.readings | (OPINIONS if v.claim.measure == 'fid' else {})).items():
         claim = replace(v.claim, measure=measure, delta=delta)
-        e = _evidence(claim, records, prefer)
+        e = _evidence(claim, records, v.profile)
         e = replace(e, p_holm=e.p)
         found[measure] = Verdict(claim, *RULES[claim.rule].decide(claim, e), **vars(e))
     return found

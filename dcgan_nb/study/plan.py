@@ -120,7 +120,8 @@ def print_plan(
 ) -> None:
     "Print a study's runs, claim by claim, with the time that is still to be expected."
     here, root = RunConfig.resolve(profile=profile), project_root()
-    own, timed = read_records(root/runs_dir), read_records(root/runs_dir, root/records_dir)
+    own, published = read_records(root/runs_dir), read_records(root/records_dir)
+    timed = list({r['run_id']: r for r in (*published, *own)}.values())
     table = plan_table(here.profile, _wanted(which), own, timed, seeds, rungs, mnist_dir=mnist_dir or None, device=here.device)
     elsewhere = [c.id for c in asked_claims(_wanted(which)) if c.base.get('device', here.device) not in (here.device, 'cpu')]
     table = table[~table.claim.isin(elsewhere)]
@@ -134,7 +135,7 @@ def print_plan(
           f'One after the other: {_minutes(training)} of training, {_minutes(START_AND_SCORES*n)} of starting and scoring, by {basis}.' if n
           else f'\nAll runs of profile {here.profile} on {here.device} are done: the verdicts take seconds.')
     if len(table) > 1: print('A run that several claims share is counted for the first.')
-    if n and any(config_key(r['config']) in wanted for r in read_records(root/records_dir)): print('Published runs among them are made again: a study trains your own, which stand beside the published ones.')
+    if n and any(config_key(r['config']) in wanted for r in published): print('Published runs among them are made again: a study trains your own, which stand beside the published ones.')
     if elsewhere: print(f"Left out on this machine, as they need a CUDA device: {', '.join(elsewhere)}.")
     if rest := [c.id for c in chosen_claims(_wanted(which)) if c.on_request and c not in asked_claims(_wanted(which))]: print(f"Left out unless asked for by name: {', '.join(rest)}.")
 
