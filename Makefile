@@ -113,9 +113,9 @@ project: $(READY)
 change: $(READY)
 	@python workflow/changes.py $(call q,$(WHY))
 
-# The text of the front page, without its code.
+# The text of the notebook, without its code.
 readme: $(READY)
-	@jupyter nbconvert --log-level WARN --to markdown --TemplateExporter.exclude_code_cell=True --stdout nbs/index.ipynb | sed 's#](assets/#](nbs/assets/#g'
+	@jupyter nbconvert --log-level WARN --to markdown --TemplateExporter.exclude_code_cell=True --stdout nbs/readme.ipynb | sed 's#](assets/#](nbs/assets/#g'
 
 # Versions that constraints.txt has already stay; delete lines, or all, to let them move.
 lock:

@@ -65,10 +65,11 @@ def decided(id): return 'full' if n_seeds(CLAIMS[id], 'cpu') < MIN_SEEDS or CLAI
 
 
 def values_of(claim, draw, favor):
-    "Values that clearly favor a two-armed claim (+1), speak against it (−1) or make its arms equal (0); by arm."
+    "Values that clearly favor a two-armed claim (+1), speak against it (−1) or differ by less than can be interesting (0); by arm."
     m, middle = MEASURES[claim.measure], 0.5
     step = (1 + claim.delta)**2 if m.ratio else 4*claim.delta
-    better = favor if m.lower_is_better else -favor
+    size = favor or 0.1      # exactly equal arms would come out on the wrong side, surely, once in forty times
+    better = size if m.lower_is_better else -size
     return {arm: [(middle / step**(better*side/2) if m.ratio else middle - better*side*step/2) * (1 + draw.uniform(-1, 1)*claim.delta/100)
                   for _ in range(MIN_SEEDS)] for arm, side in zip(claim.arms, (1, -1))}
 

@@ -238,10 +238,10 @@ def test_pages_that_read_records_have_one_parameters_cell(path):
     assert sum('parameters' in c['metadata'].get('tags', []) for c in cells(path)) == 1
 
 
-def test_readme_is_made_from_the_index(run):
+def test_readme_is_made_from_its_notebook(run):
     made = run('make', '--no-print-directory', '-s', '-o', '.venv/.ready', 'readme')
     assert made.returncode == 0, made.stderr
-    assert made.stdout.strip() == (ROOT/'README.md').read_text().strip(), 'README.md differs from nbs/index.ipynb: make export'
+    assert made.stdout.strip() == (ROOT/'README.md').read_text().strip(), 'README.md differs from nbs/readme.ipynb: make export'
 
 
 def test_pictures_and_files_that_the_readme_names_exist():

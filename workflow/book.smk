@@ -4,8 +4,8 @@
 # Sphinx makes changed pages anew and leaves the others, whose navigation shows all titles: if a title, a page's name, the contents or the looks have
 # changed, or the build before failed, all is made from scratch.
 rule html:
-    input: [f'{BOOK}/{name}.ipynb' for name in ('index', *OWN_RULES, *CHAPTERS, *(f'{part}/{name}' for name, part in LIBRARY.items()))],
-        examples=EXAMPLE_PAGES, toc='_toc.yml', config='_config.yml', assets=['nbs/assets/book.css', 'nbs/assets/favicon.svg', 'nbs/assets/samples.png']
+    input: [f'{BOOK}/{name}.ipynb' for name in ('index', 'readme', *OWN_RULES, *CHAPTERS, *(f'{part}/{name}' for name, part in LIBRARY.items()))],
+        examples=EXAMPLE_PAGES, toc='_toc.yml', config='_config.yml', assets=[f'nbs/assets/{name}' for name in ('book.css', 'book.js', 'live.js', 'favicon.svg', 'samples.png')]
     output: f'{HTML}/index.html'
     shell: """
         echo "book {output}"
@@ -15,6 +15,6 @@ rule html:
         rm -f "{REPORTS}/_build/frame"
         mkdir -p {BOOK}/assets && cp {input.assets} {BOOK}/assets
         jupyter-book build {BOOK} --toc "$PWD/{input.toc}" --config {input.config} --path-output {REPORTS} -W --keep-going -q > /dev/null
-        python workflow/finish_book.py {HTML} published=reports/records "own={RUNS}"
+        python workflow/finish_book.py {HTML} {BOOK} published=reports/records "own={RUNS}"
         echo "$frame" > "{REPORTS}/_build/frame"
         """

@@ -1,6 +1,6 @@
-"""What Sphinx leaves to be done: `finish_book.py HTML LAYER=FOLDER…`.
+"""What Sphinx leaves to be done: `finish_book.py HTML PAGES LAYER=FOLDER…`.
 
-The records that pages link to are copied into the book, as records/<layer>/<run_id>.json. Then every link of every page is followed: Sphinx knows its own,
+The generators that draw in a page, which the executed pages have left in `live/`, and the records that pages link to are copied into the book, as records/<layer>/<run_id>.json. Then every link of every page is followed: Sphinx knows its own,
 but not those that a cell of a notebook has written as HTML. A link that leads nowhere is an error.
 """
 import shutil
@@ -52,7 +52,14 @@ def copy_records(book:Path, layers:dict[str, Path]) -> None:
             shutil.copyfile(record, book/'records'/layer/f'{record.parent.name}.json')
 
 
+def copy_live(book:Path, executed:Path) -> None:
+    "The generators of this build; those of an earlier one go."
+    shutil.rmtree(book/'live', ignore_errors=True)
+    if (executed/'live').is_dir(): shutil.copytree(executed/'live', book/'live')
+
+
 if __name__ == '__main__':
-    book, layers = Path(sys.argv[1]), dict(given.split('=', 1) for given in sys.argv[2:])
+    book, executed, layers = Path(sys.argv[1]), Path(sys.argv[2]), dict(given.split('=', 1) for given in sys.argv[3:])
+    copy_live(book, executed)
     copy_records(book, {layer: Path(folder) for layer, folder in layers.items()})
     if broken := broken_links(book): sys.exit('links that lead nowhere:\n' + '\n'.join(f'  {link}' for link in broken))

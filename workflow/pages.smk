@@ -35,7 +35,7 @@ rule chapter:
     output: f'{BOOK}/{{name}}.ipynb'
     wildcard_constraints: name='|'.join(CHAPTERS)
     params: prefer=PREFER
-    shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{RUNS}" -p files_dir "{BOOK}/files" -p prefer {params.prefer}'
+    shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{RUNS}" -p files_dir "{BOOK}/files" -p prefer {params.prefer} && python workflow/mark_headings.py {output}'
 
 rule losses:
     input: 'nbs/chapters/losses.ipynb', MODULES, EXAMPLE_PAGES
@@ -56,7 +56,13 @@ rule speed:
     shell: PAPERMILL + ' {input[0]} {output}'
 
 rule front_page:
-    input: 'nbs/index.ipynb', MODULES, EXAMPLE_PAGES
+    input: 'nbs/index.ipynb', MODULES, EXAMPLE_PAGES, RECORDS
     output: f'{BOOK}/index.ipynb'
-    params: run_ids=' '.join(EXAMPLE_RUNS)
-    shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{RUNS}" -p run_ids "{params.run_ids}"'
+    params: run_ids=' '.join(EXAMPLE_RUNS), prefer=PREFER
+    shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{RUNS}" -p run_ids "{params.run_ids}" -p live_dir "{BOOK}/live" -p prefer {params.prefer}'
+
+# It has no code: it is the README.
+rule readme:
+    input: 'nbs/readme.ipynb'
+    output: f'{BOOK}/readme.ipynb'
+    shell: 'echo "page {output}"; cp {input} {output}'

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MEASURES', 'PROJECTS', 'CLAIMS', 'SEEDS', 'SMOKE', 'LAYERS', 'Measure', 'measured', 'Claim', 'registered',
-           'claim_hash', 'drawn', 'arm_config', 'n_seeds', 'chosen_claims', 'asked_claims', 'config_key', 'arm_records',
-           'best_profile', 'arm_values', 'scaled_delta', 'study_records']
+           'claim_hash', 'drawn', 'arm_config', 'n_seeds', 'chosen_claims', 'asked_claims', 'config_key', 'Records',
+           'indexed', 'arm_records', 'best_profile', 'arm_values', 'scaled_delta', 'study_records']
 
 # %% ../../nbs/study/41_claims.ipynb #01ff3fe4
 import hashlib
@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -246,10 +247,17 @@ def config_key(
     "The same text for the same training."
     return json.dumps({k: v for k, v in identity(config).items() if k not in but}, sort_keys=True)
 
-def _by_seed(records:list[dict]) -> dict:    # what was trained, but for the seed → seed → record
-    found = {}
-    for r in records: found.setdefault(config_key(r['config'], 'seed'), {})[r['config'].get('seed', 0)] = r
-    return found
+class Records(list):
+    "Records with an index, made once however many claims look for their runs."
+    @cached_property
+    def by_device(self) -> dict:     # device → what was trained, but for the seed → seed → record
+        found = {}
+        for r in self: found.setdefault(r['config']['device'], {}).setdefault(config_key(r['config'], 'seed'), {})[r['config'].get('seed', 0)] = r
+        return dict(sorted(found.items(), key=lambda item: item[0] != 'cuda'))
+    @cached_property
+    def by_layer(self) -> dict: return {layer: Records(r for r in self if r.get('layer') == layer) for layer in {r.get('layer') for r in self}}
+
+def indexed(records:list[dict]) -> Records: return records if isinstance(records, Records) else Records(records)
 
 def _of_arm(claim:Claim, arm:str, profile:str, by_seed:dict) -> dict:
     "seed → record"
@@ -270,9 +278,7 @@ def arm_records(
     profile:str,
 ) -> dict[str, dict[int, dict]]:   # arm → seed → record, diverged ones included
     "What there is of a claim's runs in one profile, on one device: the one with more seeds, a GPU if they are equal."
-    devices = sorted({r['config']['device'] for r in records}, key=lambda d: d != 'cuda')
-    by_device = [_by_seed(r for r in records if r['config']['device'] == d) for d in devices]
-    found = [{arm: _of_arm(claim, arm, profile, by_seed) for arm in claim.arms} for by_seed in by_device]
+    found = [{arm: _of_arm(claim, arm, profile, by_seed) for arm in claim.arms} for by_seed in indexed(records).by_device.values()]
     return max(found, key=lambda arms: min(map(len, arms.values()), default=0), default={arm: {} for arm in claim.arms})
 
 # %% ../../nbs/study/41_claims.ipynb #f3c5ab2f
@@ -282,7 +288,8 @@ def best_profile(
     prefer:str='published',   # a name in `LAYERS`
 ) -> str|None:       # None: in no profile every arm has a record
     "The profile a claim is judged on."
-    preferred = [r for r in records if r.get('layer') == prefer]
+    records = indexed(records)
+    preferred = records.by_layer.get(prefer, ())
     if 0 < len(preferred) < len(records) and (profile := best_profile(claim, preferred, prefer)): return profile
     fewest = {p: min(map(len, arm_records(claim, records, p).values()), default=0) for p in ('full', 'cpu', 'smoke')}
     return next((p for least in (2, 1) for p, n in fewest.items() if n >= least), None)
@@ -310,7 +317,7 @@ def study_records(
     runs_dir:str='reports/runs',          # one's own; relative to the project
     records_dir:str='reports/records',    # published
     prefer:str='published',               # a name in `LAYERS`
-) -> list[dict]:      # sorted by run_id; each with its `layer`, and with its `twin` if it is in both
+) -> Records:         # sorted by run_id; each with its `layer`, and with its `twin` if it is in both
     "All records of a study."
     LAYERS[prefer]                        # raises for an unknown name
     layers = {layer: {r['run_id']: r | dict(layer=layer) for r in read_records(project_root()/folder)}
@@ -320,4 +327,4 @@ def study_records(
     twins = {k: r | dict(twin=second[k]) for k, r in first.items() if k in second}
     found = second | first | twins
     climbed = {rung['run_id']: rung for r in found.values() for rung in rungs(r)}      # a run of its own comes before a rung
-    return [r for _, r in sorted((climbed | {k: r for k, r in found.items() if r['config']['rungs'] == 1}).items())]
+    return Records(r for _, r in sorted((climbed | {k: r for k, r in found.items() if r['config']['rungs'] == 1}).items()))

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ..foundations.core import InputError
 from ..runs.records import images_seen
-from .claims import MEASURES, SEEDS, Claim, arm_config, arm_records, best_profile, chosen_claims, n_seeds
+from .claims import MEASURES, SEEDS, Claim, arm_config, arm_records, best_profile, chosen_claims, indexed, n_seeds
 from .evidence import Evidence, Verdict
 from .rules import RULES
 from .stats import holm
@@ -46,6 +46,7 @@ def judge(
     times:int=1,               # multiple of the claims' budgets
 ) -> dict[str, Verdict]:       # claim's id → verdict
     "The verdict on every claim, on one rung of its ladder."
+    records = indexed(records)
     found = [(c, _evidence(c, records, best_profile(c, records, prefer))) for c in (replace(c, times=times) for c in chosen_claims())]
     corrected = holm({c.id: e.p for c, e in found if e.p is not None})
     found = [(c, replace(e, p_holm=corrected.get(c.id))) for c, e in found]
@@ -77,6 +78,7 @@ def courses(
     prefer:str='published',    # a name in `LAYERS`
 ) -> dict[str, dict[int, Verdict]]:     # claim's id → multiple of its budget → verdict; the first is always there
     "The verdicts on every rung that has runs of all arms."
+    records = indexed(records)
     rungs = {times: judge(records, which, prefer, times) for times in TIMES}
     return {id: {t: rungs[t][id] for t in TIMES if t == 1 or rungs[t][id].profile} for id in rungs[1]}
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIN_SEEDS', 'RULES', 'Rule', 'Comparison', 'Better', 'NotBetter', 'Same', 'Best', 'Front', 'NoneBest', 'Within',
-           'Feature', 'effect_text', 'explain']
+           'Feature', 'effect_text', 'finding', 'explain']
 
 # %% ../../nbs/study/43_rules.ipynb #c0be9002
 import math
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..foundations.core import Registry
 from .claims import MEASURES, Claim, arm_values, scaled_delta
-from .evidence import Evidence, Verdict, basis_text, budget_text, change_text, delta_text, failures_text, format_number, with_interval
+from .evidence import Evidence, Verdict, basis_text, budget_text, change_text, delta_text, failures_text, format_number, headline, with_interval
 from .stats import front_regret, mean_interval, paired_differences, permutation_p, probability_best, regret, search_lead
 
 # %% ../../nbs/study/43_rules.ipynb #058d7a0b
@@ -28,7 +28,7 @@ def _without_effect(claim:Claim, e:Evidence) -> tuple[str, str, str]:
 
 # %% ../../nbs/study/43_rules.ipynb #48e787e3
 class Rule:
-    "How one kind of sentence is judged. Each adds `estimate`, `criteria`, `leans`, `open` and `state`."
+    "How one kind of sentence is judged. Each adds `estimate`, `criteria`, `leans`, `open`, `headline` and `state`."
     title = ''         # what the project says
     n_arms = None      # how many arms such a claim has; None: any number
     level = 0.95       # of the interval
@@ -76,6 +76,8 @@ class Comparison(Rule):
         low, high = mean_interval(d, self.level)
         return dict(n_seeds=len(d), effect=float(d.mean()), low=low, high=high,
                     p=permutation_p(list(a.values()), list(b.values()), 'less'))
+
+    def headline(self, v:Verdict) -> str: return headline(v)
 
     def state(self, v:Verdict) -> str:
         first, second = v.claim.arms
@@ -141,6 +143,11 @@ class Best(Rule):
         return [('supported', e.high < scaled_delta(claim), 'whatever arm may be the best, this one surely misses it by too little to be interesting'),
                 ('opposite found', e.low > scaled_delta(claim), 'another arm is surely better, and by more than the smallest interesting effect')]
 
+    def headline(self, v):
+        named, of, measure = next(iter(v.claim.arms)), len(v.claim.arms), MEASURES[v.claim.measure].title
+        if not v.effect: return f'“{named}” has the best {measure} of the {of}'
+        return f'{measure} of “{named}” {self.effect_text(v).split(" [")[0]} against the best of the {of}'
+
     def state(self, v):
         arms = list(v.claim.arms)
         return (f'“{arms[0]}” is the best of {len(arms)} in {100*v.probability:.0f} % of the resamples; against the '
@@ -167,6 +174,11 @@ class Front(Best):
     def criteria(self, claim, e):
         return [('supported', e.high < scaled_delta(claim), 'no other arm is better in both measures by more than the smallest interesting effect'),
                 ('opposite found', e.low > scaled_delta(claim), 'another arm is surely better in both measures, and by more than the smallest interesting effect')]
+
+    def headline(self, v):
+        both = ' and '.join(MEASURES[name].title for name in (v.claim.measure, v.claim.also[0]))
+        if v.effect <= 0: return f'No other of the {len(v.claim.arms)} is better in both {both}'
+        return f'Another of the {len(v.claim.arms)} is better in both {both}'
 
     def state(self, v):
         both = ' and '.join(MEASURES[name].title for name in (v.claim.measure, v.claim.also[0]))
@@ -197,6 +209,8 @@ class NoneBest(Rule):
         return [('supported', e.low > -scaled_delta(claim), 'the lead of the arm that is ahead is surely too small to be interesting'),
                 ('opposite found', e.high < -scaled_delta(claim), 'the arm that is ahead surely leads by more than the smallest interesting effect')]
 
+    def headline(self, v): return f'“{v.ahead}” ahead of the next by {self.effect_text(v).split(" [")[0]} in {MEASURES[v.claim.measure].title}'
+
     def state(self, v):
         return (f'The best of {_half(v.n_seeds)} of the {v.n_seeds} trials, as it is to be expected: “{v.ahead}” is ahead, and is so in '
                 f'{100*v.probability:.0f} % of the resamples; against the next arm its {self.interval_text(v)}. Smallest interesting effect: {delta_text(v.claim)}.')
@@ -218,6 +232,8 @@ class Within(Rule):
                 ('opposite found', e.high < claim.low or e.low > claim.high, 'the whole interval lies outside the range')]
 
     def effect_text(self, v): return with_interval(v, *map(format_number, (v.effect, v.low, v.high)))
+
+    def headline(self, v): return f'{MEASURES[v.claim.measure].title} {format_number(v.effect)}; {format_number(v.claim.low)} to {format_number(v.claim.high)} was said'
 
     def state(self, v):
         low, high = format_number(v.claim.low), format_number(v.claim.high)
@@ -244,6 +260,10 @@ RULES['feature'] = Feature()
 def effect_text(v:Verdict) -> str:      # '−48 % [−55 % … −40 %]'; empty if there is none
     "Effect and interval of a verdict."
     return '' if v.effect is None else RULES[v.claim.rule].effect_text(v)
+
+def finding(v:Verdict) -> str:          # 'FID 67 % lower with “dcgan” than with “mlp”'; empty if there is none
+    "What was found, as a headline."
+    return '' if v.effect is None else RULES[v.claim.rule].headline(v)
 
 def explain(v:Verdict) -> str:          # Markdown
     "What the verdict rests on, in a few sentences."

@@ -1,0 +1,155 @@
+"Generators that draw in a page: what they draw in a real browser beside what PyTorch draws, and what a reader can do with them."
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from conftest import ROOT
+
+from dcgan_nb.foundations.core import InputError, load_projects
+from dcgan_nb.gan.networks import ARCHITECTURES, build_generator, generate
+from dcgan_nb.runs.browser import layers_of, live_figure, write_live
+
+load_projects()
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
+CLASSES = 'shirt', 'boot', 'bag'
+GRAY = 2/255      # a gray level, of a range of 2
+
+
+@pytest.fixture(scope='module')
+def browser():
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu'])
+        yield browser
+        browser.close()
+
+
+def built(arch, **given):
+    made = ARCHITECTURES[arch]
+    return build_generator(arch, latent_dim=12, channels=1, size=made.image_size or 28, **dict(width=8) if 'width' in made.g_defaults else {}, **given)
+
+
+def trained(arch, rng, **given):
+    "A generator whose weights and averages are no longer the first ones."
+    G = built(arch, **given)
+    n_classes = given.get('n_classes', 0)
+    with torch.no_grad():
+        for p in G.parameters(): p.copy_(torch.randn(p.shape, generator=rng) * (0.3 if p.dim() == 1 else p[0].numel()**-0.5))
+        G.train()
+        for _ in range(20): G(torch.randn(32, 12, generator=rng), *([torch.randint(n_classes, (32,), generator=rng)] if n_classes else []))
+    return G.eval()
+
+
+def opened(browser, folder, *names, hash='', script=None):
+    "A page in which some generators draw; errors fail the test."
+    shutil.copy(ROOT/'nbs/assets/live.js', folder/'live.js')
+    if script: (folder/'live.js').write_text(script)
+    (folder/'page.html').write_text(f'<!doctype html><meta charset="utf-8"><body>{live_figure(list(names), ".", "live.js")}')
+    page = browser.new_page()
+    page.errors = []
+    page.on('pageerror', lambda e: page.errors.append(str(e)))
+    page.goto((folder/'page.html').as_uri() + hash)
+    page.wait_for_function('document.querySelectorAll("figure.live canvas")[9].width > 0')
+    return page
+
+
+def drawn(page, name, z, y):
+    "Images of a generator in the page, (n, c, h, w)."
+    images = page.evaluate('([name, z, y]) => z.map((z, i) => { const x = live.generators[name].draw(Float32Array.from(z), y[i]); return [x.c, x.h, x.w, Array.from(x.d)] })', [name, z.tolist(), y])
+    return torch.stack([torch.tensor(d).view(c, h, w) for c, h, w, d in images])
+
+
+def translatable():
+    for arch in ARCHITECTURES:
+        for n_classes in (0, 3) if ARCHITECTURES[arch].conditional else (0,):
+            try: layers_of(built(arch, **dict(n_classes=3) if n_classes else {}))
+            except InputError: continue
+            yield arch, n_classes
+
+
+@pytest.mark.parametrize('arch, n_classes', translatable())
+def test_the_page_draws_what_pytorch_draws(arch, n_classes, browser, rng, tmp_path):
+    G = trained(arch, rng, **dict(n_classes=n_classes) if n_classes else {})
+    write_live(G, tmp_path/'it.js', 'It', CLASSES)
+    z = torch.randn(4, 12, generator=rng)
+    y = torch.randint(3, (4,), generator=rng) if n_classes else None
+    page = opened(browser, tmp_path, 'it')
+    ours, theirs = generate(G, z, y), drawn(page, 'it', z, y.tolist() if n_classes else [0]*4)
+    assert ours.shape == theirs.shape and ours.std() > 0.05
+    assert (ours - theirs).abs().max() < GRAY and not page.errors
+    page.close()
+
+
+def test_most_architectures_can_be_drawn():
+    assert set(ARCHITECTURES) - {arch for arch, _ in translatable()} <= {'progressive'} and ('resnet', 3) in translatable()
+
+
+@pytest.mark.parametrize('right, wrong', {'row = gain.length > x.c ? y * x.c : 0': 'row = 0', 'y * stride - pad + ky': 'y * stride + ky', '(y >> 1)': '(y >> 2)', 'a.d[i] + b.d[i]': 'a.d[i]'}.items())
+def test_a_wrong_layer_would_be_noticed(right, wrong, browser, rng, tmp_path):
+    G = trained('resnet', rng, n_classes=3)
+    write_live(G, tmp_path/'it.js', 'It', CLASSES)
+    script = (ROOT/'nbs/assets/live.js').read_text()
+    assert script.count(right) == 1
+    page = opened(browser, tmp_path, 'it', script=script.replace(right, wrong))
+    z = torch.randn(4, 12, generator=rng)
+    assert (generate(G, z, torch.tensor([2, 1, 2, 1])) - drawn(page, 'it', z, [2, 1, 2, 1])).abs().max() > 10*GRAY
+    page.close()
+
+
+def test_noise_is_normal_repeatable_and_truncated(browser, rng, tmp_path):
+    write_live(trained('mlp', rng), tmp_path/'it.js', 'It')
+    page = opened(browser, tmp_path, 'it')
+    noise = lambda *given: torch.tensor(page.evaluate('given => Array.from(live.noise(...given))', list(given)))
+    z, again, other = noise(20_000, 5), noise(20_000, 5), noise(20_000, 6)
+    assert torch.equal(z, again) and abs(z.mean()) < 0.05 and abs(z.std() - 1) < 0.05 and abs(torch.corrcoef(torch.stack([z, other]))[0, 1]) < 0.05
+    assert abs((z.abs() < 1).float().mean() - 0.683) < 0.03
+    assert noise(20_000, 5, 0.5).abs().max() <= 0.5
+    between = torch.tensor(page.evaluate('() => Array.from(live.mixed(live.noise(500, 1), live.noise(500, 2), 0.5))'))
+    assert abs(between.norm() - 500**0.5) < 2.5, 'half way, noise is as long as noise is'
+    page.close()
+
+
+def pixels(page): return page.evaluate('Array.from(document.querySelectorAll("figure.live canvas"), c => c.toDataURL()).join()')
+
+
+def test_a_reader_can_choose_walk_drag_and_share(browser, rng, tmp_path):
+    write_live(trained('resnet', rng, n_classes=3), tmp_path/'knows.js', 'Knows classes', CLASSES)
+    write_live(trained('dcgan', rng), tmp_path/'plain.js', 'Plain', CLASSES)
+    page = opened(browser, tmp_path, 'knows', 'plain')
+    assert page.locator('figure.live figure figcaption').all_inner_texts() == [CLASSES[i % 3] for i in range(10)]
+    seen = [pixels(page)]
+
+    def changed(act):
+        act()
+        page.wait_for_function('before => Array.from(document.querySelectorAll("figure.live canvas"), c => c.toDataURL()).join() !== before', arg=seen[-1])
+        seen.append(pixels(page))
+    changed(lambda: page.get_by_label('Draws').select_option('bag'))
+    assert set(page.locator('figure.live figure figcaption').all_inner_texts()) <= {'', 'bag'}
+    changed(lambda: page.get_by_label('Noise').fill('7') or page.get_by_label('Noise').blur())
+    changed(lambda: page.get_by_label('Truncation').fill('0.5'))
+    pad = page.get_by_role('slider', name='two directions')
+    changed(lambda: pad.press('ArrowRight'))
+    box = pad.bounding_box()
+    changed(lambda: page.mouse.move(box['x'] + 10, box['y'] + 10) or page.mouse.down() or page.mouse.up())
+    given = dict(pair.split('=') for pair in re.sub('.*#live&', '', page.url).split('&'))
+    assert (given['generator'], given['class'], given['noise'], given['truncation']) == ('knows', '2', '7', '0.5') and float(given['x']) < -0.5 < 0.5 < float(given['y'])
+    shared = opened(browser, tmp_path, 'knows', 'plain', hash=page.url[page.url.index('#'):])
+    assert pixels(shared) == seen[-1], 'whoever opens the address sees the same'
+    changed(lambda: page.get_by_label('Generator').select_option('plain'))
+    assert page.get_by_label('Draws').is_disabled()
+    page.get_by_role('button', name='Walk').click()
+    for _ in range(3): changed(lambda: None)
+    page.get_by_role('button', name='Stop').click()
+    assert not page.errors and not shared.errors
+    page.close(), shared.close()
+
+
+@pytest.mark.parametrize('hash', ['#live&generator=nobody&class=77&noise=-3&truncation=x&x=9', '#live&noise=1e99', '#a0'])
+def test_an_address_that_makes_no_sense_shows_something_sensible(hash, browser, rng, tmp_path):
+    write_live(trained('resnet', rng, n_classes=3), tmp_path/'knows.js', 'Knows classes', CLASSES)
+    page = opened(browser, tmp_path, 'knows', hash=hash)
+    assert not page.errors and json.loads(page.evaluate('JSON.stringify(Array.from(document.querySelectorAll("figure.live canvas"), c => c.width))')) == [28]*10
+    page.close()
