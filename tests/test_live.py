@@ -45,9 +45,9 @@ def trained(arch, rng, **given):
 
 def opened(browser, folder, *names, hash='', script=None):
     "A page in which some generators draw; errors fail the test."
-    shutil.copy(ROOT/'nbs/assets/live.js', folder/'live.js')
+    for name in ('live.js', 'book.css'): shutil.copy(ROOT/'nbs/assets'/name, folder/name)
     if script: (folder/'live.js').write_text(script)
-    (folder/'page.html').write_text(f'<!doctype html><meta charset="utf-8"><body>{live_figure(list(names), ".", "live.js")}')
+    (folder/'page.html').write_text(f'<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="book.css"><body>{live_figure(list(names), ".", "live.js")}')
     page = browser.new_page()
     page.errors = []
     page.on('pageerror', lambda e: page.errors.append(str(e)))
@@ -70,7 +70,7 @@ def translatable():
             yield arch, n_classes
 
 
-@pytest.mark.parametrize('arch, n_classes', translatable())
+@pytest.mark.parametrize('arch, n_classes', list(translatable()))
 def test_the_page_draws_what_pytorch_draws(arch, n_classes, browser, rng, tmp_path):
     G = trained(arch, rng, **dict(n_classes=n_classes) if n_classes else {})
     write_live(G, tmp_path/'it.js', 'It', CLASSES)
@@ -128,7 +128,7 @@ def test_a_reader_can_choose_walk_drag_and_share(browser, rng, tmp_path):
         seen.append(pixels(page))
     changed(lambda: page.get_by_label('Draws').select_option('bag'))
     assert set(page.locator('figure.live figure figcaption').all_inner_texts()) <= {'', 'bag'}
-    changed(lambda: page.get_by_label('Noise').fill('7') or page.get_by_label('Noise').blur())
+    changed(lambda: page.get_by_role('spinbutton', name='Noise').fill('7') or page.get_by_role('spinbutton', name='Noise').blur())
     changed(lambda: page.get_by_label('Truncation').fill('0.5'))
     pad = page.get_by_role('slider', name='two directions')
     changed(lambda: pad.press('ArrowRight'))

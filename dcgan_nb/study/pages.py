@@ -157,7 +157,7 @@ def verdict_card(
     example:dict|None=None,      # a record that it rests on
 ) -> Html:
     "The verdict with its finding, its reason and its budget."
-    lines = [f'{badge(v.text)} <strong>{escape(finding(v))}</strong>', f'<span class="interval">{escape(effect_text(v))}</span>']
+    lines = [f'{badge(v.text)} <strong>{escape(finding(v))}</strong>', f'<span class="interval">{escape(effect_text(v))}{f", {100*RULES[v.claim.rule].level:.0f} % interval over seeds" if "[" in effect_text(v) else ""}</span>']
     lines += [f'<span class="because">Because {_math(v.because)}.</span>'] if v.because else []
     chips = ''.join(f'<span>{escape(chip)}</span>' for chip in budget_chips(v, example)) if example else ''
     return Html(f'<div class="verdict-box {style_of(v.word)}" data-claim="{v.claim.id}" data-glyph="{glyph_of(v.word)}">'

@@ -54,9 +54,8 @@ class Rule:
     def explain(self, v:Verdict) -> str:
         "What the verdict rests on, in a few sentences (Markdown)."
         if v.word == 'not run': return 'No runs yet.'
-        because = f'**{v.word.capitalize()}**, as {v.because}. ' if v.because else ''
-        if v.effect is None: return f'{because}Not every arm has a run that got so far within its budget ({basis_text(v)}). {failures_text(v)}'
-        return f'{because}{self.state(v)} {basis_text(v)}. {failures_text(v)}'
+        if v.effect is None: return f'Not every arm has a run that got so far within its budget ({basis_text(v)}). {failures_text(v)}'
+        return f'{self.state(v)} {basis_text(v)}. {failures_text(v)}'
 
 # %% ../../nbs/study/43_rules.ipynb #8bb08c7b
 def _scaled(claim:Claim, values:dict) -> dict:
@@ -146,7 +145,9 @@ class Best(Rule):
     def headline(self, v):
         named, of, measure = next(iter(v.claim.arms)), len(v.claim.arms), MEASURES[v.claim.measure].title
         if not v.effect: return f'“{named}” has the best {measure} of the {of}'
-        return f'{measure} of “{named}” {self.effect_text(v).split(" [")[0]} against the best of the {of}'
+        by = self.effect_text(v).split(' [')[0].strip('+−')
+        far = f'{by.removeprefix("× ")} times' if '×' in by else f'{by} {"above" if MEASURES[v.claim.measure].lower_is_better else "below"}'
+        return f'{measure} of “{named}” {far} the best of the {of}'
 
     def state(self, v):
         arms = list(v.claim.arms)

@@ -1,6 +1,6 @@
 // One switch for all code of a page, instead of a bar above each cell. Without JavaScript the bars stay.
 addEventListener('DOMContentLoaded', () => {
-  const bars = [...document.querySelectorAll('details.hide.above-input')], title = document.querySelector('article h1')
+  const bars = [...document.querySelectorAll('.cell:not(.tag_parameters) > details.hide.above-input')], title = document.querySelector('article h1')
   if (!bars.length || !title) return
   const page = document.documentElement.classList, button = Object.assign(document.createElement('button'), { type: 'button', className: 'code-switch' })
   const show = shown => {

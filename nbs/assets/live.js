@@ -182,13 +182,13 @@ const live = (() => {
     walk.onclick = () => { walking = !walking; before = undefined; controls(generators[state.generator]); draw() }
     pad.onpointerdown = e => { pad.setPointerCapture(e.pointerId); drag(e) }
     pad.onpointermove = e => { if (pad.hasPointerCapture(e.pointerId)) drag(e) }
-    const place = (x, y) => set({ x: within(x, -1, 1, 0), y: within(y, -1, 1, 0) })
+    const place = (x, y) => set({ x: +within(x, -1, 1, 0).toFixed(2), y: +within(y, -1, 1, 0).toFixed(2) })
     const drag = e => { const r = pad.getBoundingClientRect(); place(2 * (e.clientX - r.left) / r.width - 1, 1 - 2 * (e.clientY - r.top) / r.height) }
     pad.onkeydown = e => {
       const [x, y] = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] }[e.key] ?? []
       if (x !== undefined) { e.preventDefault(); place(state.x + x, state.y + y) }
     }
-    const remember = () => history.replaceState(null, '', '#live&' + new URLSearchParams({ ...state, x: state.x.toFixed(2), y: state.y.toFixed(2) }))
+    const remember = () => history.replaceState(null, '', '#live&' + new URLSearchParams(state))
 
     function latent(g, seed) {      // the noise of an image, moved by the pad
       const z = noise(g.latent_dim, seed, state.truncation < 3 ? state.truncation : Infinity)
