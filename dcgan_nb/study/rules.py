@@ -120,6 +120,13 @@ class Same(Comparison):
 
 RULES = Registry('rule', better=Better(), not_better=NotBetter(), same=Same())
 
+# %% ../../nbs/study/43_rules.ipynb #d2b60bc2
+def _how_far(v:Verdict) -> str:      # '12 % above'
+    "By how much an arm misses the best."
+    by = change_text(v).split(' [')[0].strip('+−')
+    if '×' in by: return f'{by.removeprefix("× ")} times'
+    return f'{by} {"above" if MEASURES[v.claim.measure].lower_is_better else "below"}'
+
 # %% ../../nbs/study/43_rules.ipynb #07c4f570
 class Best(Rule):
     title = 'this arm is the best'
@@ -143,11 +150,8 @@ class Best(Rule):
                 ('opposite found', e.low > scaled_delta(claim), 'another arm is surely better, and by more than the smallest interesting effect')]
 
     def headline(self, v):
-        named, of, measure = next(iter(v.claim.arms)), len(v.claim.arms), MEASURES[v.claim.measure].title
-        if not v.effect: return f'“{named}” has the best {measure} of the {of}'
-        by = self.effect_text(v).split(' [')[0].strip('+−')
-        far = f'{by.removeprefix("× ")} times' if '×' in by else f'{by} {"above" if MEASURES[v.claim.measure].lower_is_better else "below"}'
-        return f'{measure} of “{named}” {far} the best of the {of}'
+        named, of, m = next(iter(v.claim.arms)), len(v.claim.arms), MEASURES[v.claim.measure]
+        return f'{m.title} of “{named}” {_how_far(v)} the best of the {of}' if v.effect else f'“{named}” has the best {m.title} of the {of}'
 
     def state(self, v):
         arms = list(v.claim.arms)
