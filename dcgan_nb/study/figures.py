@@ -29,7 +29,7 @@ def set_style() -> None:
     "Seaborn's white grid and color-blind-safe palette; sharp on high-resolution screens."
     sns.set_theme(style='whitegrid', palette='colorblind',
                   rc={'figure.dpi': 110, 'axes.titlesize': 11, 'axes.titlelocation': 'left',
-                      'axes.labelsize': 10, 'legend.fontsize': 9})
+                      'axes.labelsize': 10, 'legend.fontsize': 9, 'grid.color': '0.5', 'grid.alpha': 0.3, 'axes.edgecolor': '0.5'})
 
 # %% ../../nbs/study/45_figures.ipynb #ee6b5fef
 class Text(str):

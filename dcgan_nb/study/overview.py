@@ -51,7 +51,7 @@ def _in_deltas(v:Verdict) -> float: return abs(v.effect) / scaled_delta(v.claim)
 
 def _said(v:Verdict, links:str) -> str:
     page = f"{links.format(v.claim.project.lower())}#{v.claim.id.lower()}"
-    return f'{escape(finding(v))}: <a href="{page}">{v.claim.id}</a>.'
+    return f'Found: {escape(finding(v))} (<a href="{page}">{v.claim.id}</a>).'
 
 def three_findings(
     verdicts:dict[str, Verdict],
