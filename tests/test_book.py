@@ -143,6 +143,13 @@ def test_links_lead_somewhere_and_nothing_is_loaded_from_elsewhere(book, pages):
     assert len(records) > 100 and all(read_record(book/ref)['run_id'] == Path(ref).stem for ref in records[::20]), 'runs link to their records'
 
 
+def test_every_picture_has_a_description(book, pages):
+    for page in pages:
+        for alt in re.findall(r'<img\b[^>]*>', page.read_text()): assert re.search(r'alt="[^"]*\w', alt) and '_images/' not in alt.split('alt="')[1].split('"')[0], (page.name, alt)
+    before = '<h1>A &amp; <em>B</em><a class="headerlink" href="#a">#</a></h1><img alt="../_images/f00.png" src="../_images/f00.png"><img alt="a curve" src="x.png">'
+    assert finish_book.described(before) == before.replace('"../_images/f00.png" src', '"Figure: A &amp; B" src', 1)
+
+
 def test_a_link_that_leads_nowhere_is_found(tmp_path):
     (tmp_path/'b.html').write_text('<p id="there">')
     (tmp_path/'a.html').write_text('<a href="b.html#there"></a><a href="#here" id="here"></a><a href="https://example.org/x"></a><img src="data:,">')

@@ -1,8 +1,9 @@
 """What Sphinx leaves to be done: `finish_book.py HTML PAGES LAYER=FOLDER…`.
 
-The generators that draw in a page, which the executed pages have left in `live/`, and the records that pages link to are copied into the book, as records/<layer>/<run_id>.json. Then every link of every page is followed: Sphinx knows its own,
+Figures of notebooks, whose description is the name of a file, are described by the heading above them. The generators that draw in a page, which the executed pages have left in `live/`, and the records that pages link to are copied into the book, as records/<layer>/<run_id>.json. Then every link of every page is followed: Sphinx knows its own,
 but not those that a cell of a notebook has written as HTML. A link that leads nowhere is an error.
 """
+import re
 import shutil
 import sys
 from html.parser import HTMLParser
@@ -42,6 +43,26 @@ def broken_links(book:Path) -> list[str]:
     return sorted(set(broken))
 
 
+HEADING_OR_FIGURE = re.compile(r'<h[1-4][^>]*>(?P<heading>.*?)<a class="headerlink"|alt="(?:\.\./)*_images/[^"]*"', re.DOTALL)
+
+
+def described(html:str) -> str:
+    "A page whose figures say at least to what they belong."
+    above = ''
+    def describe(found):
+        nonlocal above
+        if found['heading'] is None: return f'alt="Figure: {above}"'
+        above = re.sub('<[^>]*>', '', found['heading']).replace('"', '&quot;').strip()
+        return found[0]
+    return HEADING_OR_FIGURE.sub(describe, html)
+
+
+def describe_figures(book:Path) -> None:
+    for path in pages_of(book):
+        before = path.read_text(encoding='utf-8')
+        if (after := described(before)) != before: path.write_text(after, encoding='utf-8')
+
+
 def copy_records(book:Path, layers:dict[str, Path]) -> None:
     "All records of each layer; those of an earlier build go."
     shutil.rmtree(book/'records', ignore_errors=True)
@@ -61,5 +82,6 @@ def copy_live(book:Path, executed:Path) -> None:
 if __name__ == '__main__':
     book, executed, layers = Path(sys.argv[1]), Path(sys.argv[2]), dict(given.split('=', 1) for given in sys.argv[3:])
     copy_live(book, executed)
+    describe_figures(book)
     copy_records(book, {layer: Path(folder) for layer, folder in layers.items()})
     if broken := broken_links(book): sys.exit('links that lead nowhere:\n' + '\n'.join(f'  {link}' for link in broken))

@@ -140,8 +140,7 @@ class Best(Rule):
             means = {arm: v.mean() for arm, v in scores.items()}
             return dict(n_seeds=len(shared), effect=float(means[named] - min(means.values())), low=0.0, high=math.inf,
                         probability=float(means[named] == min(means.values())))
-        effect, low, high = regret(scores, named)
-        return dict(n_seeds=len(shared), effect=effect, low=low, high=high, probability=probability_best(scores)[named])
+        return dict(zip(('n_seeds', 'effect', 'low', 'high', 'probability'), (len(shared), *regret(scores, named), probability_best(scores)[named])))
 
     def leans(self, claim, e): return e.effect < scaled_delta(claim)
 
