@@ -1,15 +1,21 @@
-"Generators that draw in a page: what they draw in a real browser beside what PyTorch draws, and what a reader can do with them."
+"Pages that move, in a real browser: generators beside what PyTorch draws, two runs beside their images, and what a reader can do with them."
+import functools
+import http.server
 import json
 import re
 import shutil
+import threading
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from PIL import Image
 
 from dcgan_nb.foundations.core import InputError, load_projects
 from dcgan_nb.gan.networks import ARCHITECTURES, build_generator, generate
 from dcgan_nb.runs.browser import layers_of, live_figure, write_live
+from dcgan_nb.study.overview import explorer
 
 load_projects()
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))), None)
@@ -153,3 +159,70 @@ def test_an_address_that_makes_no_sense_shows_something_sensible(hash, browser, 
     page = opened(browser, tmp_path, 'knows', hash=hash)
     assert not page.errors and json.loads(page.evaluate('JSON.stringify(Array.from(document.querySelectorAll("figure.live canvas"), c => c.width))')) == [28]*10
     page.close()
+
+
+# Two runs side by side
+
+@pytest.fixture
+def served(tmp_path):
+    "A folder on a local server: from a file, a page may draw pictures but a test may not read them back."
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args): pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield tmp_path, f'http://127.0.0.1:{server.server_port}/page.html'
+    server.shutdown()
+
+
+def strip(folder, name, epochs, size):
+    "What a run leaves: a row of sixteen images for each epoch, a white line between them."
+    images = np.random.default_rng().integers(0, 256, (epochs, 16, size, size), dtype=np.uint8)
+    tiles = np.pad(images, [(0, 0), (0, 0), (0, 1), (0, 1)], constant_values=255)
+    sheet = tiles.transpose(0, 2, 1, 3).reshape(epochs * (size + 1), 16 * (size + 1))[:-1, :-1]
+    (folder/'records/published').mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet).save(folder/f'records/published/{name}.png')
+    return images
+
+
+def on_canvas(page, i, size):
+    "The sixteen images that a side shows, uint8 (16, size, size)."
+    width, data = page.evaluate('i => { const c = document.querySelectorAll(".explorer canvas")[i]; return [c.width, Array.from(c.getContext("2d").getImageData(0, 0, c.width, c.height).data.filter((_, k) => k % 4 === 0))] }', i)
+    pixels = np.array(data, dtype=np.uint8).reshape(-1, width)
+    return np.stack([pixels[y*(size + 1):][:size, x*(size + 1):][:, :size] for y in range(4) for x in range(4)])
+
+
+def test_two_runs_are_shown_at_the_same_epoch_and_the_address_says_so(browser, served):
+    folder, url = served
+    made = {name: strip(folder, name, epochs, size) for name, epochs, size in (('long', 5, 28), ('short', 2, 32))}
+    groups = [('A0: a claim', [dict(id=name, folder=f'published/{name}', label=name, epochs=len(x), images=[100*(i + 1) for i in range(len(x))], size=x.shape[-1], score='FID 4.') for name, x in made.items()])]
+    shutil.copy(ROOT/'nbs/assets/explore.js', folder/'explore.js')
+    (folder/'page.html').write_text('<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><body>' + explorer(groups).replace('_static/', ''))
+    page = browser.new_page()
+    errors = []
+    page.on('pageerror', lambda e: errors.append(str(e)))
+    page.goto(url)
+
+    def shows(page, epoch):
+        page.wait_for_function('n => Array.from(document.querySelectorAll(".explorer figcaption"), c => c.textContent).some(text => text.startsWith(`Epoch ${n} of 5`))', arg=epoch)
+        page.wait_for_function('Array.from(document.querySelectorAll(".explorer canvas")).every(c => c.width > 100)')
+        for i, name in enumerate(page.evaluate('Array.from(document.querySelectorAll(".explorer select"), s => s.value)')):
+            row = min(epoch, len(made[name])) - 1
+            assert np.array_equal(on_canvas(page, i, made[name].shape[-1]), made[name][row]), (name, epoch)
+    shows(page, 5)
+    slider = page.get_by_role('slider', name='epoch')
+    slider.fill('1')
+    shows(page, 1)
+    assert page.locator('.explorer figcaption').first.inner_text() == 'Epoch 1 of 5, 100 images seen. At the end: FID 4.'
+    slider.press('ArrowRight')
+    shows(page, 2)
+    page.get_by_label('second run').select_option('long')
+    shows(page, 2)
+    again = browser.new_page()
+    again.goto(page.url)
+    shows(again, 2)
+    assert again.evaluate('Array.from(document.querySelectorAll(".explorer select"), s => s.value)') == ['long', 'long']
+    page.get_by_role('button', name='Play').click()
+    page.wait_for_function('document.querySelector(".explorer figcaption").textContent.startsWith("Epoch 4")')
+    page.get_by_role('button', name='Stop').click()
+    assert not errors
+    page.close(), again.close()

@@ -64,13 +64,14 @@ def describe_figures(book:Path) -> None:
 
 
 def copy_records(book:Path, layers:dict[str, Path]) -> None:
-    "All records of each layer; those of an earlier build go."
+    "All records of each layer, and their images of every epoch; those of an earlier build go."
     shutil.rmtree(book/'records', ignore_errors=True)
     for layer, folder in layers.items():
         for record in sorted(folder.glob('*/record.json')):
             if not record.is_file(): continue
             (book/'records'/layer).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(record, book/'records'/layer/f'{record.parent.name}.json')
+            if (images := record.with_name('samples_by_epoch.png')).is_file(): shutil.copyfile(images, book/'records'/layer/f'{record.parent.name}.png')
 
 
 def copy_live(book:Path, executed:Path) -> None:
