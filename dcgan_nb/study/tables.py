@@ -60,7 +60,7 @@ def _board_row(name:str, runs:list[dict], scored:list[dict]) -> dict:
 # %% ../../nbs/study/49_tables.ipynb #f39ec158
 def leaderboard(
     records:list[dict],
-) -> dict[str, pd.DataFrame]:    # protocol ('Fashion-MNIST, fid_clf_10k') → a row for each configuration, by budget, the best first
+) -> dict[str, pd.DataFrame]:    # protocol ('Fashion-MNIST, fid_clf_10k') → a row for each configuration, by budget, the best first; the longest table first
     "Mean scores of all configurations, with the real reference as the last row."
     groups, tables = {}, {}
     for r in records: groups.setdefault((r['data']['title'], _name(r)), []).append(r)
@@ -70,7 +70,7 @@ def leaderboard(
             scored = [r for r in some if r['metrics']]
             mean_fid = np.mean([score(r, 'fid')['value'] for r in scored])
             tables.setdefault(f'{title}, {protocol}', []).append(((-_budget(scored), len(some) == 1, mean_fid), _board_row(name, some, scored), scored[0]))
-    return {p: _ranked(rows) for p, rows in sorted(tables.items())}
+    return {p: _ranked(rows) for p, rows in sorted(tables.items(), key=lambda table: -len(table[1]))}
 
 def _ranked(rows:list[tuple]) -> pd.DataFrame:
     "Rows by budget and FID, then what real images score."
