@@ -18,7 +18,7 @@ from dcgan_nb.foundations.core import load_projects
 from dcgan_nb.runs.records import read_record
 from dcgan_nb.study.claims import CLAIMS, study_records
 from dcgan_nb.study.judge import judge
-from dcgan_nb.study.pages import style_of
+from dcgan_nb.study.evidence import style_of
 
 sys.path.insert(0, str(ROOT/'workflow'))
 import finish_book  # noqa: E402
@@ -141,6 +141,26 @@ def test_links_lead_somewhere_and_nothing_is_loaded_from_elsewhere(book, pages):
     assert not finish_book.broken_links(book)
     records = [ref for page in finish_book.pages_of(book).values() for _, ref in page.refs if ref.startswith('records/')]
     assert len(records) > 100 and all(read_record(book/ref)['run_id'] == Path(ref).stem for ref in records[::20]), 'runs link to their records'
+
+
+def test_claims_lead_to_their_runs_side_by_side_whose_images_are_there(book, pages):
+    known = dict(re.findall(r'"id": "([^"]+)", "folder": "([^"]+)"', (book/'explore.html').read_text()))
+    asked = {run for page in pages for pair in re.findall(r'explore\.html#explore&amp;a=([^&"]+)&amp;b=([^&"]+)"', page.read_text()) for run in pair}
+    assert len(asked) > 10 and asked <= known.keys() and all((book/f'records/{folder}.png').is_file() for folder in known.values())
+
+
+def test_the_front_page_shows_every_verdict_and_hands_over_its_generators(book):
+    text = (book/'index.html').read_text()
+    for claim in CLAIMS.values(): assert re.search(f'class="chip [a-z]+" href="project_{claim.project.lower()}.html#{claim.id.lower()}"', text), claim.id
+    names = re.search('data-generators="([^"]+)"', text)[1].split()
+    assert names[0] == 'best_cond' and {'bce', 'mse', 'hinge'} <= set(names) and all((book/f'live/{name}.js').read_text().startswith('live.add(') for name in names)
+
+
+def test_headings_of_claims_carry_the_sign_of_their_verdict(book):
+    for claim in CLAIMS.values():
+        page = (book/f'project_{claim.project.lower()}.html').read_text()
+        sign = re.search(f'data-claim="{claim.id}" data-glyph="(.)"', page)[1]
+        assert re.search(f'<h2>{claim.id} {re.escape(sign)} ', page) or re.search(f'<h2 id="{claim.id.lower()}"', page), claim.id
 
 
 def test_every_picture_has_a_description(book, pages):

@@ -212,10 +212,11 @@ def sample_rows(
     runs:dict[str, dict],   # label → record with its `folder`
     caption:str,
     n:int=16,               # images in a row, at most 64
+    more:str='',            # HTML, after the caption
 ) -> Html:
     "A row of samples for each run."
     rows = ''.join(f'<div><span>{escape(label)}</span>{_embedded(_row_of_samples(r["folder"], n), f"{n} generated images: {label}")}</div>' for label, r in runs.items())
-    return Html(f'<figure class="strips">{rows}<figcaption>{escape(caption)}</figcaption></figure>')
+    return Html(f'<figure class="strips">{rows}<figcaption>{escape(caption)}{more}</figcaption></figure>')
 
 # %% ../../nbs/study/45_figures.ipynb #64ef9a3d
 def plot_course(

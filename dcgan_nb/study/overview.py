@@ -19,9 +19,8 @@ import seaborn as sns
 
 from ..runs.records import score
 from .claims import PROJECTS, scaled_delta
-from .evidence import Verdict, budget_text, runs_text
+from .evidence import Verdict, badge, budget_text, glyph_of, runs_text, style_of
 from .figures import Html
-from .pages import badge, glyph_of, style_of
 from .rules import RULES, effect_text, finding
 
 # %% ../../nbs/study/48_overview.ipynb #ffb3b7fb
