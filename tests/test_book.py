@@ -201,6 +201,30 @@ def site(book):
     server.shutdown()
 
 
+LOOKED_AT = 'index', 'verdicts', 'project_a', 'explore', 'leaderboard', 'readme', 'changes', 'gan/13_losses', 'study/45_figures'
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
+def test_pages_can_be_used_without_seeing_or_without_a_mouse(book):
+    "axe-core finds no serious violation, in light and dark, on a desk and on a phone."
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+    found = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page()
+        for name in LOOKED_AT:
+            page.goto((book/f'{name}.html').as_uri())
+            for mode, width in ('light', 1280), ('dark', 390):
+                page.set_viewport_size(dict(width=width, height=900))
+                page.evaluate('mode => { document.documentElement.dataset.theme = mode }', mode)
+                found += [(name, mode, v['id'], v['nodes'][0]['html'][:200]) for v in Axe().run(page).response['violations'] if v['impact'] in ('serious', 'critical')]
+        page.set_content('<html lang="en"><title>t</title><main><h1>t</h1><img src="x.png"><p style="color: #aaa; background: #bbb">pale</p></main>')
+        assert {v['id'] for v in Axe().run(page).response['violations']} >= {'image-alt', 'color-contrast'}, 'what is wrong is found'
+        browser.close()
+    assert not found
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
 def test_every_page_opens_without_errors_and_without_one_request_to_elsewhere(book, pages, site):
     from playwright.sync_api import sync_playwright

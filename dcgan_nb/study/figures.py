@@ -51,7 +51,7 @@ def figure(
     plt.close(fig)
     svg = drawn.getvalue()
     svg = svg[svg.index('<svg'):].replace('<svg', f'<svg role="img" aria-label="{escape(caption)}"', 1)
-    return Html(f'<figure class="chart"><div>{svg}</div><figcaption>{escape(caption)}</figcaption></figure>')
+    return Html(f'<figure class="chart"><div tabindex="0">{svg}</div><figcaption>{escape(caption)}</figcaption></figure>')
 
 # %% ../../nbs/study/45_figures.ipynb #a9e52dc4
 def plot_history(

@@ -29,7 +29,7 @@ from .rules import RULES, effect_text, explain, finding
 from .stats import mean_interval
 
 # %% ../../nbs/study/47_pages.ipynb #f89ea36c
-def _table(frame:pd.DataFrame) -> str: return f'<div class="table">{frame.to_html(border=0)}</div>'
+def _table(frame:pd.DataFrame) -> str: return f'<div class="table" tabindex="0">{frame.to_html(border=0)}</div>'
 
 def _folded(title:str, inside:str) -> str: return f'<details><summary>{escape(title)}</summary>{inside}</details>'
 

@@ -88,7 +88,7 @@ def board(
         name, _, differs = escape(text).partition(': ')
         return f'<b>{name}</b><small>{differs}</small>'
     shown = table.rename(index=named, level='configuration')
-    return Html(f'<div class="table">{shown.to_html(border=0, escape=False, classes="board")}</div>')
+    return Html(f'<div class="table" tabindex="0">{shown.to_html(border=0, escape=False, classes="board")}</div>')
 
 # %% ../../nbs/study/49_tables.ipynb #3b0545ad
 def grid_search_result(
