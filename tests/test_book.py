@@ -218,6 +218,7 @@ def test_pages_can_be_used_without_seeing_or_without_a_mouse(book):
             for mode, width in ('light', 1280), ('dark', 390):
                 page.set_viewport_size(dict(width=width, height=900))
                 page.evaluate('mode => { document.documentElement.dataset.theme = mode }', mode)
+                page.wait_for_timeout(600)           # the theme lets what scrolls be reached, a moment after the width has changed
                 found += [(name, mode, v['id'], v['nodes'][0]['html'][:200]) for v in Axe().run(page).response['violations'] if v['impact'] in ('serious', 'critical')]
         page.set_content('<html lang="en"><title>t</title><main><h1>t</h1><img src="x.png"><p style="color: #aaa; background: #bbb">pale</p></main>')
         assert {v['id'] for v in Axe().run(page).response['violations']} >= {'image-alt', 'color-contrast'}, 'what is wrong is found'

@@ -13,6 +13,3 @@ addEventListener('DOMContentLoaded', () => {
   title.after(button)
   show(false)
 })
-
-// Code that is wider than the page scrolls: by the keyboard as well, once it can be reached.
-addEventListener('load', () => document.querySelectorAll('pre[tabindex="-1"]').forEach(code => { code.tabIndex = 0 }))
