@@ -92,10 +92,10 @@ env: $(READY)
 
 # Everything that is installed, building included, is pinned by constraints.txt.
 $(READY): constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_kernel_config.py
-	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@echo "installing torch (some minutes, once)"
+	@test -x $(BIN)/python || { echo "making $(VENV)" >&2; $(PYTHON) -m venv $(VENV); }
+	@echo "installing torch (some minutes, once)" >&2
 	@python -m pip install -q torch torchvision
-	@echo "installing the other packages"
+	@echo "installing the other packages" >&2
 	@python -m pip install -q -e '.[dev]'
 	@mkdir -p $(VENV)/etc/ipython && cp workflow/ipython_kernel_config.py $(VENV)/etc/ipython/
 	@touch $@
