@@ -1,8 +1,13 @@
 "What all tests share: the project's root, its commands, fresh random numbers, tiny GANs, and the report of the faults that were tried."
+import functools
+import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,6 +17,20 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent                       # papermill, snakemake, … of this environment
 LIBRARY = sorted(ROOT.glob('nbs/*/[0-9][0-9]_*.ipynb'), key=lambda p: p.name)                     # its notebooks, in the order of their numbers
 MODULES = sorted(p for p in ROOT.glob('dcgan_nb/**/*.py') if p.stem not in ('__init__', '_modidx'))
+
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))), None)
+FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+
+
+@contextmanager
+def served(folder):
+    "A folder on a local server; gives its address."
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args): pass
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try: yield f'http://127.0.0.1:{server.server_port}/'
+    finally: server.shutdown()
 
 
 def module_name(path):

@@ -1,18 +1,15 @@
 "The book: built by the real workflow from smoke runs, then opened page by page in a real browser. DCGAN_NB_BOOK names a built book to check instead."
-import functools
 import html
-import http.server
 import os
 import re
 import shutil
 import sys
-import threading
 import urllib.parse
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import LIBRARY, ROOT
+from conftest import CHROMIUM, FLAGS, LIBRARY, ROOT, served
 
 from dcgan_nb.foundations.core import load_projects
 from dcgan_nb.runs.records import read_record
@@ -24,9 +21,6 @@ sys.path.insert(0, str(ROOT/'workflow'))
 import finish_book  # noqa: E402
 
 load_projects()
-
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))), None)
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
 
 def snakemake(run, reports, *more):
@@ -193,12 +187,7 @@ SERVED = 'index.html', 'verdicts.html', 'project_a.html', 'gan/13_losses.html'  
 @pytest.fixture(scope='module')
 def site(book):
     "The book on a local server."
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args): pass
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(book)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}/'
-    server.shutdown()
+    with served(book) as address: yield address
 
 
 LOOKED_AT = 'index', 'verdicts', 'project_a', 'explore', 'leaderboard', 'readme', 'changes', 'gan/13_losses', 'study/45_figures'

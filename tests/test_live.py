@@ -1,15 +1,12 @@
 "Pages that move, in a real browser: generators beside what PyTorch draws, two runs beside their images, and what a reader can do with them."
-import functools
-import http.server
 import json
 import re
 import shutil
-import threading
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import CHROMIUM, FLAGS, ROOT, served
 from PIL import Image
 
 from dcgan_nb.foundations.core import InputError, load_projects
@@ -18,7 +15,6 @@ from dcgan_nb.runs.browser import layers_of, live_figure, write_live
 from dcgan_nb.study.overview import explorer
 
 load_projects()
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
 CLASSES = 'shirt', 'boot', 'bag'
 GRAY = 2/255      # a gray level, of a range of 2
@@ -28,7 +24,7 @@ GRAY = 2/255      # a gray level, of a range of 2
 def browser():
     from playwright.sync_api import sync_playwright
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu'])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
 
@@ -165,14 +161,9 @@ def test_an_address_that_makes_no_sense_shows_something_sensible(hash, browser, 
 # Two runs side by side
 
 @pytest.fixture
-def served(tmp_path):
+def page_on_a_server(tmp_path):
     "A folder on a local server: from a file, a page may draw pictures but a test may not read them back."
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args): pass
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(tmp_path)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield tmp_path, f'http://127.0.0.1:{server.server_port}/page.html'
-    server.shutdown()
+    with served(tmp_path) as address: yield tmp_path, f'{address}page.html'
 
 
 def strip(folder, name, epochs, size):
@@ -192,8 +183,8 @@ def on_canvas(page, i, size):
     return np.stack([pixels[y*(size + 1):][:size, x*(size + 1):][:, :size] for y in range(4) for x in range(4)])
 
 
-def test_two_runs_are_shown_at_the_same_epoch_and_the_address_says_so(browser, served):
-    folder, url = served
+def test_two_runs_are_shown_at_the_same_epoch_and_the_address_says_so(browser, page_on_a_server):
+    folder, url = page_on_a_server
     made = {name: strip(folder, name, epochs, size) for name, epochs, size in (('long', 5, 28), ('short', 2, 32))}
     groups = [('A0: a claim', [dict(id=name, folder=f'published/{name}', label=name, epochs=len(x), images=[100*(i + 1) for i in range(len(x))], size=x.shape[-1], score='FID 4.') for name, x in made.items()])]
     shutil.copy(ROOT/'nbs/assets/explore.js', folder/'explore.js')

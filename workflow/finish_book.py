@@ -24,8 +24,11 @@ class Page(HTMLParser):
             elif key in ('href', 'src') and value: self.refs.append((tag, value))
 
 
-def pages_of(book:Path) -> dict[Path, Page]:
-    return {path.resolve(): Page(path) for path in sorted(book.rglob('*.html')) if '_static' not in path.relative_to(book).parts}
+def page_paths(book:Path) -> list[Path]:
+    return [path.resolve() for path in sorted(book.rglob('*.html')) if '_static' not in path.relative_to(book).parts]
+
+
+def pages_of(book:Path) -> dict[Path, Page]: return {path: Page(path) for path in page_paths(book)}
 
 
 def broken_links(book:Path) -> list[str]:
@@ -58,7 +61,7 @@ def described(html:str) -> str:
 
 
 def describe_figures(book:Path) -> None:
-    for path in pages_of(book):
+    for path in page_paths(book):
         before = path.read_text(encoding='utf-8')
         if (after := described(before)) != before: path.write_text(after, encoding='utf-8')
 

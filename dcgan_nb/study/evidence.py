@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SIDES', 'COLORS', 'GLYPHS', 'WRONG', 'Evidence', 'Verdict', 'style_of', 'glyph_of', 'badge', 'format_number',
-           'delta_text', 'with_interval', 'change_text', 'headline', 'runs_text', 'budget_text', 'basis_text',
-           'failures_text', 'protocol_of']
+           'delta_text', 'with_interval', 'change_text', 'headline', 'runs_text', 'budget_text', 'seeds_text',
+           'basis_text', 'failures_text', 'protocol_of']
 
 # %% ../../nbs/study/42_evidence.ipynb #6219f439
 import math
@@ -124,9 +124,10 @@ def budget_text(v:Verdict) -> str:
     "The profile, and how many times its budget."
     return f'{v.profile} × {v.claim.times}' if v.claim.times > 1 else v.profile or ''
 
+def seeds_text(v:Verdict) -> str: return f'{v.n_seeds} seeds' if v.n_seeds != 1 else 'one seed, no interval'
+
 def basis_text(v:Verdict) -> str:
-    seeds = f'{v.n_seeds} seeds' if v.n_seeds != 1 else 'one seed, no interval'
-    return ', '.join(filter(None, (seeds, f'profile `{budget_text(v)}`', runs_text(v))))
+    return ', '.join(filter(None, (seeds_text(v), f'profile `{budget_text(v)}`', runs_text(v))))
 
 WRONG = dict(diverged='diverged', collapsed='collapsed', d_won='ended with a D that had won')
 

@@ -19,14 +19,17 @@ import seaborn as sns
 
 from ..runs.records import score
 from .claims import PROJECTS, scaled_delta
-from .evidence import Verdict, badge, budget_text, glyph_of, runs_text, style_of
+from .evidence import Verdict, badge, budget_text, glyph_of, runs_text, seeds_text, style_of
 from .figures import Html
+from .pages import first_runs
 from .rules import RULES, effect_text, finding
 
 # %% ../../nbs/study/48_overview.ipynb #ffb3b7fb
-def _chip(v:Verdict, page:str) -> str:
+def _address(v:Verdict, links:str) -> str: return f'{links.format(v.claim.project.lower())}#{v.claim.id.lower()}'
+
+def _chip(v:Verdict, links:str) -> str:
     said = f'{v.text}: {finding(v)}' if finding(v) else v.text
-    return (f'<a class="chip {style_of(v.word)}" href="{page}#{v.claim.id.lower()}" title="{escape(said)}">'
+    return (f'<a class="chip {style_of(v.word)}" href="{_address(v, links)}" title="{escape(said)}">'
             f'{v.claim.id}<span aria-label="{escape(v.text)}">{glyph_of(v.word)}</span></a>')
 
 def _of_projects(verdicts:dict[str, Verdict]) -> dict[str, list[Verdict]]:
@@ -42,7 +45,7 @@ def verdict_map(
     rows = ''
     for letter, some in _of_projects(verdicts).items():
         page = links.format(letter.lower())
-        chips = ''.join(_chip(v, page) for v in some)
+        chips = ''.join(_chip(v, links) for v in some)
         rows += f'<div><a href="{page}">{letter}</a><span>{escape(PROJECTS[letter])}</span><p>{chips}</p></div>'
     counts = Counter((v.word, style_of(v.word)) for v in verdicts.values())
     legend = ''.join(f'<li><b class="chip {style}">{glyph_of(word)}</b> {n} {escape(word)}</li>' for (word, style), n in counts.most_common())
@@ -52,8 +55,7 @@ def verdict_map(
 def _in_deltas(v:Verdict) -> float: return abs(v.effect) / scaled_delta(v.claim)
 
 def _said(v:Verdict, links:str) -> str:
-    page = f"{links.format(v.claim.project.lower())}#{v.claim.id.lower()}"
-    return f'Found: {escape(finding(v))} (<a href="{page}">{v.claim.id}</a>).'
+    return f'Found: {escape(finding(v))} (<a href="{_address(v, links)}">{v.claim.id}</a>).'
 
 def three_findings(
     verdicts:dict[str, Verdict],
@@ -71,14 +73,13 @@ def three_findings(
     return Html(f'<ol class="findings">{"".join(f"<li>{item}</li>" for item in items)}</ol>')
 
 # %% ../../nbs/study/48_overview.ipynb #0933a9a2
-def _verdict_row(v:Verdict, page:str) -> str:
+def _verdict_row(v:Verdict, links:str) -> str:
     c = v.claim
     leaning = f'<br>leaning {v.leaning}' if v.leaning else ''
     command = f'<br><code>make study CLAIM={c.id}</code>' if c.arms else ''
-    seeds = f'{v.n_seeds} seeds' if v.n_seeds != 1 else 'one seed, no interval'
-    basis = '<br>'.join(filter(None, (f'{seeds}, <code>{budget_text(v)}</code>', runs_text(v))))
+    basis = '<br>'.join(filter(None, (f'{seeds_text(v)}, <code>{budget_text(v)}</code>', runs_text(v))))
     effect = '' if v.effect is None else f'{escape(effect_text(v)).replace(" [", "<br>[")}<br>{basis}'
-    return (f'<tr><td><a href="{page}#{c.id.lower()}">{c.id}</a></td><td>{badge(v.word)}{leaning}</td><td>{effect}</td>'
+    return (f'<tr><td><a href="{_address(v, links)}">{c.id}</a></td><td>{badge(v.word)}{leaning}</td><td>{effect}</td>'
             f'<td class="words">{escape(c.quote)}</td><td class="words">{escape(c.tested)}{command}</td></tr>')
 
 def verdict_table(
@@ -87,7 +88,7 @@ def verdict_table(
     links:str='project_{}.html',    # from a project's letter, in lower case, to its page
 ) -> Html|None:                     # None: there is none of the kind
     "The verdicts, colored and linked."
-    rows = [_verdict_row(v, links.format(v.claim.project.lower())) for v in verdicts.values() if one_seed == (v.n_seeds == 1 and v.effect is not None)]
+    rows = [_verdict_row(v, links) for v in verdicts.values() if one_seed == (v.n_seeds == 1 and v.effect is not None)]
     if not rows: return None
     head = 'claim', 'verdict', 'our effect [interval]', 'their statement', 'what we test, and how to run it again'
     return Html('<table class="verdicts"><thead><tr>' + ''.join(f'<th>{h}</th>' for h in head) + '</tr></thead><tbody>'
@@ -143,8 +144,7 @@ def run_choices(
     "The runs that can be looked at."
     groups = []
     for id, v in study.verdicts.items():
-        first = {arm: by_seed[min(by_seed)] for arm, by_seed in study.arms(id).items() if by_seed}
-        some = [_choice(r, arm) for arm, r in first.items() if (Path(r['folder'])/'samples_by_epoch.png').is_file()]
+        some = [_choice(r, arm) for arm, r in first_runs(study.arms(id)).items() if (Path(r['folder'])/'samples_by_epoch.png').is_file()]
         if some: groups.append((f'{id}: {shorten(v.claim.tested, 60, placeholder=" …")}', some))
     return groups
 

@@ -26,7 +26,7 @@ from .figures import Html, Text, arrow
 from .judge import outcome
 from .evidence import Verdict, budget_text, runs_text
 from .rules import RULES, effect_text, finding
-from .pages import JUDGING, Study
+from .pages import JUDGING, Study, scrolling
 
 # %% ../../nbs/study/49_tables.ipynb #5929ab0a
 _SHOWN = 'fid', 'is', 'precision', 'recall', 'coverage'
@@ -88,7 +88,7 @@ def board(
         name, _, differs = escape(text).partition(': ')
         return f'<b>{name}</b><small>{differs}</small>'
     shown = table.rename(index=named, level='configuration')
-    return Html(f'<div class="table" tabindex="0">{shown.to_html(border=0, escape=False, classes="board")}</div>')
+    return Html(scrolling(shown, escape=False, classes='board'))
 
 # %% ../../nbs/study/49_tables.ipynb #3b0545ad
 def grid_search_result(
