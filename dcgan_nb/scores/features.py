@@ -228,7 +228,7 @@ def _rgb(x:Tensor) -> Tensor: return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 
 
 class InceptionV3(nn.Module):
     "Images (n, 1 or 3, h, w) in [−1, 1] → 2048 features and 1008 logits, as torch-fidelity computes them."
-    batch_size = 50
+    batch_size = 4      # more images at a time, and half the time goes into new pages of memory for their activations
     def __init__(self, weights:Path|None=None):
         super().__init__()
         try: from torch_fidelity import feature_extractor_inceptionv3 as published
@@ -252,7 +252,7 @@ class InceptionV3(nn.Module):
 # %% ../../nbs/scores/20_features.ipynb #22ace5da
 class ImageNet(nn.Module):
     "Images (n, 1 or 3, h, w) in [−1, 1] → 1280 features and 1000 logits of EfficientNet-Lite0."
-    batch_size = 50
+    batch_size = 4      # as above
     def __init__(self, weights:Path|None=None):
         super().__init__()
         try:
