@@ -13,6 +13,7 @@ import warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from copy import deepcopy
 from html import escape
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -33,9 +34,7 @@ def _quietly():
     finally: logging.disable(before)
 
 def _packages():
-    try:
-        import onnx, onnxruntime, onnxscript     # the exporter asks for the last one by itself
-        return onnx, onnxruntime
+    try: return tuple(import_module(name) for name in ('onnx', 'onnxruntime', 'onnxscript'))     # the exporter asks for the last one by itself
     except ImportError as error:
         raise InputError(f"to write ONNX, a package is missing ({error.name}): pip install 'dcgan-nb[onnx]'.") from None
 
@@ -80,7 +79,7 @@ def to_onnx(
     **about,         # for the metadata: run_id, seed, …
 ) -> int:            # bytes
     "Write a generator as ONNX: z (n, latent_dim) and, if it is conditional, y (n,) → x (n, channels, size, size) in [−1, 1]."
-    onnx, _ = _packages()
+    onnx = _packages()[0]
     if not isinstance(G, Network) or 'latent_dim' not in getattr(G, 'spec', {}):
         raise InputError(f'a {type(G).__name__} cannot be written as ONNX: it is not a generator of load_generator. Of a GAN, take gan.sampler, which is the averaged generator if there is one.')
     G, path = deepcopy(G).cpu().float().eval(), Path(path)
