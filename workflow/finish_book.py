@@ -1,6 +1,6 @@
 """What Sphinx leaves to be done: `finish_book.py HTML PAGES LAYER=FOLDER…`.
 
-Figures of notebooks, whose description is the name of a file, are described by the heading above them. The generators that draw in a page, which the executed pages have left in `live/`, and the records that pages link to are copied into the book, as records/<layer>/<run_id>.json. Then every link of every page is followed: Sphinx knows its own,
+Figures of notebooks, whose description is the name of a file, are described by the heading above them. The generators that draw in a page and their files to take away, which the executed pages have left in `live/`, and the records that pages link to are copied into the book, as records/<layer>/<run_id>.json. Then every link of every page is followed: Sphinx knows its own,
 but not those that a cell of a notebook has written as HTML. A link that leads nowhere is an error.
 """
 import re
@@ -78,7 +78,7 @@ def copy_records(book:Path, layers:dict[str, Path]) -> None:
 
 
 def copy_live(book:Path, executed:Path) -> None:
-    "The generators of this build; those of an earlier one go."
+    "The generators of this build and their files; those of an earlier one go."
     shutil.rmtree(book/'live', ignore_errors=True)
     if (executed/'live').is_dir(): shutil.copytree(executed/'live', book/'live')
 
