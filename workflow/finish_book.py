@@ -83,9 +83,26 @@ def copy_live(book:Path, executed:Path) -> None:
     if (executed/'live').is_dir(): shutil.copytree(executed/'live', book/'live')
 
 
+# "check":[448,512,[10003,"tick"],"f00c","M438.6 105.4c…"]: a name or a bare word, the size, other names, and the drawing
+ICON = re.compile(r'(?P<name>"[a-z0-9-]+"|[a-z0-9]+):\[\d+,\d+,(?P<others>\[[^\]]*\]),"[0-9a-f]*",(?P<drawing>"[^"]*"|\[[^\]]*\])\]')
+
+
+def drop_icons(book:Path) -> None:
+    "The theme draws its icons with a script that holds 2,000 of them, half of what a page weighs: those that the book never names lose their drawing."
+    script = book/'_static/scripts/fontawesome.js'
+    if not script.is_file(): return
+    named = {name for path in [*book.rglob('*.html'), *book.rglob('*.js')] if path != script for name in re.findall(r'\bfa-([a-z0-9-]+)', path.read_text(encoding='utf-8', errors='replace'))}
+    def kept(icon):
+        if named & {icon['name'].strip('"'), *re.findall(r'"([^"]+)"', icon['others'])}: return icon[0]
+        return icon[0].replace(icon['drawing'], '""')
+    before = script.read_text(encoding='utf-8')
+    if (after := ICON.sub(kept, before)) != before: script.write_text(after, encoding='utf-8')
+
+
 if __name__ == '__main__':
     book, executed, layers = Path(sys.argv[1]), Path(sys.argv[2]), dict(given.split('=', 1) for given in sys.argv[3:])
     copy_live(book, executed)
+    drop_icons(book)
     describe_figures(book)
     copy_records(book, {layer: Path(folder) for layer, folder in layers.items()})
     if broken := broken_links(book): sys.exit('links that lead nowhere:\n' + '\n'.join(f'  {link}' for link in broken))
