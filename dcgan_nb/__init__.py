@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 
 _WHERE = dict(RunConfig='runs.config', run='runs.run', load_generator='gan.networks', generate='gan.networks', load_data='foundations.datasets',
               read_record='runs.records', DATASETS='foundations.pictures', ARCHITECTURES='gan.networks', LOSSES='gan.losses', PENALTIES='gan.penalties',
-              METRICS='scores.metrics', RECIPES='runs.parameters', CLAIMS='study.claims')
+              METRICS='scores.metrics', RECIPES='runs.parameters', CLAIMS='study.claims', to_onnx='runs.formats')
 __all__ = list(_WHERE)
 
 

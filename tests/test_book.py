@@ -148,6 +148,35 @@ def test_the_front_page_shows_every_verdict_and_hands_over_its_generators(book):
     for claim in CLAIMS.values(): assert re.search(f'class="chip [a-z]+" href="project_{claim.project.lower()}.html#{claim.id.lower()}"', text), claim.id
     names = re.search('data-generators="([^"]+)"', text)[1].split()
     assert names[0] == 'best_cond' and {'bce', 'mse', 'hinge'} <= set(names) and all((book/f'live/{name}.js').read_text().startswith('live.add(') for name in names)
+    assert {ref for tag, ref in finish_book.Page(book/'index.html').refs if ref.startswith('live/')} == {f'live/{name}.{format}' for name in names for format in ('onnx', 'safetensors')}
+    for name in names: assert all(1000 < (book/f'live/{name}.{format}').stat().st_size < 3e6 for format in ('onnx', 'safetensors'))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
+def test_the_front_page_is_light_and_loads_no_generator_but_the_first(book):
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as playwright:
+        browser, asked = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS), set()
+        page = browser.new_page(viewport=dict(width=1280, height=900))
+        page.on('request', lambda r: asked.add(urllib.parse.unquote(urllib.parse.urlsplit(r.url).path)))
+        page.goto((book/'index.html').as_uri())
+        page.locator('figure.live').scroll_into_view_if_needed()
+        page.wait_for_function('document.querySelector("figure.live canvas").width > 0 && "best_cond" in live.generators')
+        assert page.locator('svg.fa-magnifying-glass path').first.get_attribute('d'), 'icons that the book names are drawn'
+        browser.close()
+    live = {path for path in asked if Path(path).parent == book/'live'}
+    assert {Path(path).name for path in live} == {'best_cond.js'}
+    assert sum(Path(path).stat().st_size for path in asked - live if Path(path).is_file()) < 1.5e6
+
+
+def test_icons_that_nobody_names_lose_their_drawing(tmp_path):
+    (tmp_path/'_static/scripts').mkdir(parents=True)
+    (tmp_path/'a.html').write_text('<i class="fas fa-search"></i>')
+    icons = '{"magnifying-glass":[512,512,[128,"search"],"f002","M1 2"],monero:[496,512,[],"f3d0","M3 4"],duo:[1,2,[],"f1",["M5","M6"]]}'
+    (tmp_path/'_static/scripts/fontawesome.js').write_text(icons)
+    for _ in 1, 2:
+        finish_book.drop_icons(tmp_path)
+        assert (tmp_path/'_static/scripts/fontawesome.js').read_text() == icons.replace('"M3 4"', '""').replace('["M5","M6"]', '""')
 
 
 def test_headings_of_claims_carry_the_sign_of_their_verdict(book):

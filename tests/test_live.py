@@ -45,11 +45,12 @@ def trained(arch, rng, **given):
     return G.eval()
 
 
-def opened(browser, folder, *names, hash='', script=None):
+def opened(browser, folder, *names, hash='', script=None, below=''):
     "A page in which some generators draw; errors fail the test."
     for name in ('live.js', 'book.css'): shutil.copy(ROOT/'nbs/assets'/name, folder/name)
     if script: (folder/'live.js').write_text(script)
-    (folder/'page.html').write_text(f'<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="book.css"><body>{live_figure(list(names), ".", "live.js")}')
+    figure = live_figure({name: name.title() for name in names}, '.', 'live.js', below)
+    (folder/'page.html').write_text(f'<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="book.css"><body>{figure}')
     page = browser.new_page()
     page.errors = []
     page.on('pageerror', lambda e: page.errors.append(str(e)))
@@ -75,7 +76,7 @@ def translatable():
 @pytest.mark.parametrize('arch, n_classes', list(translatable()))
 def test_the_page_draws_what_pytorch_draws(arch, n_classes, browser, rng, tmp_path):
     G = trained(arch, rng, **dict(n_classes=n_classes) if n_classes else {})
-    write_live(G, tmp_path/'it.js', 'It', CLASSES)
+    write_live(G, tmp_path/'it.js', CLASSES)
     z = torch.randn(4, 12, generator=rng)
     y = torch.randint(3, (4,), generator=rng) if n_classes else None
     page = opened(browser, tmp_path, 'it')
@@ -93,7 +94,7 @@ def test_most_architectures_can_be_drawn():
 @pytest.mark.parametrize('right, wrong', {'row = gain.length > x.c ? y * x.c : 0': 'row = 0', 'y * stride - pad + ky': 'y * stride + ky', '(y >> 1)': '(y >> 2)', 'a.d[i] + b.d[i]': 'a.d[i]'}.items())
 def test_a_wrong_layer_would_be_noticed(right, wrong, browser, rng, tmp_path):
     G = trained('resnet', rng, n_classes=3)
-    write_live(G, tmp_path/'it.js', 'It', CLASSES)
+    write_live(G, tmp_path/'it.js', CLASSES)
     script = (ROOT/'nbs/assets/live.js').read_text()
     assert script.count(right) == 1
     page = opened(browser, tmp_path, 'it', script=script.replace(right, wrong))
@@ -103,7 +104,7 @@ def test_a_wrong_layer_would_be_noticed(right, wrong, browser, rng, tmp_path):
 
 
 def test_noise_is_normal_repeatable_and_truncated(browser, rng, tmp_path):
-    write_live(trained('mlp', rng), tmp_path/'it.js', 'It')
+    write_live(trained('mlp', rng), tmp_path/'it.js')
     page = opened(browser, tmp_path, 'it')
     noise = lambda *given: torch.tensor(page.evaluate('given => Array.from(live.noise(...given))', list(given)))
     z, again, other = noise(20_000, 5), noise(20_000, 5), noise(20_000, 6)
@@ -119,8 +120,8 @@ def pixels(page): return page.evaluate('Array.from(document.querySelectorAll("fi
 
 
 def test_a_reader_can_choose_walk_drag_and_share(browser, rng, tmp_path):
-    write_live(trained('resnet', rng, n_classes=3), tmp_path/'knows.js', 'Knows classes', CLASSES)
-    write_live(trained('dcgan', rng), tmp_path/'plain.js', 'Plain', CLASSES)
+    write_live(trained('resnet', rng, n_classes=3), tmp_path/'knows.js', CLASSES)
+    write_live(trained('dcgan', rng), tmp_path/'plain.js', CLASSES)
     page = opened(browser, tmp_path, 'knows', 'plain')
     assert page.locator('figure.live figure figcaption').all_inner_texts() == [CLASSES[i % 3] for i in range(10)]
     seen = [pixels(page)]
@@ -152,7 +153,7 @@ def test_a_reader_can_choose_walk_drag_and_share(browser, rng, tmp_path):
 
 @pytest.mark.parametrize('hash', ['#live&generator=nobody&class=77&noise=-3&truncation=x&x=9', '#live&noise=1e99', '#a0'])
 def test_an_address_that_makes_no_sense_shows_something_sensible(hash, browser, rng, tmp_path):
-    write_live(trained('resnet', rng, n_classes=3), tmp_path/'knows.js', 'Knows classes', CLASSES)
+    write_live(trained('resnet', rng, n_classes=3), tmp_path/'knows.js', CLASSES)
     page = opened(browser, tmp_path, 'knows', hash=hash)
     assert not page.errors and json.loads(page.evaluate('JSON.stringify(Array.from(document.querySelectorAll("figure.live canvas"), c => c.width))')) == [28]*10
     page.close()

@@ -271,7 +271,7 @@ def test_every_page_of_the_library_is_in_the_table_of_contents():
 def test_requirements_are_locked():
     settings = ConfigParser(delimiters='=')
     settings.read(ROOT/'settings.ini')
-    wanted = [re.match(r'[\w-]+', line)[0] for key in ('requirements', 'inception_requirements', 'imagenet_requirements', 'dev_requirements') for line in settings['DEFAULT'][key].split('\n') if line]
+    wanted = [re.match(r'[\w-]+', line)[0] for key in ('requirements', 'inception_requirements', 'imagenet_requirements', 'onnx_requirements', 'dev_requirements') for line in settings['DEFAULT'][key].split('\n') if line]
     locked = {line.split('==')[0] for line in (ROOT/'constraints.txt').read_text().splitlines() if '==' in line and not line.startswith(' ')}
     assert not [name for name in wanted if name not in locked and name != 'dcgan-nb']
     assert 'nbdev==2.4.14' in (ROOT/'settings.ini').read_text()

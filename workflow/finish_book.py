@@ -1,6 +1,6 @@
 """What Sphinx leaves to be done: `finish_book.py HTML PAGES LAYER=FOLDER…`.
 
-Figures of notebooks, whose description is the name of a file, are described by the heading above them. The generators that draw in a page, which the executed pages have left in `live/`, and the records that pages link to are copied into the book, as records/<layer>/<run_id>.json. Then every link of every page is followed: Sphinx knows its own,
+Figures of notebooks, whose description is the name of a file, are described by the heading above them. The generators that draw in a page and their files to take away, which the executed pages have left in `live/`, and the records that pages link to are copied into the book, as records/<layer>/<run_id>.json. Then every link of every page is followed: Sphinx knows its own,
 but not those that a cell of a notebook has written as HTML. A link that leads nowhere is an error.
 """
 import re
@@ -78,14 +78,31 @@ def copy_records(book:Path, layers:dict[str, Path]) -> None:
 
 
 def copy_live(book:Path, executed:Path) -> None:
-    "The generators of this build; those of an earlier one go."
+    "The generators of this build and their files; those of an earlier one go."
     shutil.rmtree(book/'live', ignore_errors=True)
     if (executed/'live').is_dir(): shutil.copytree(executed/'live', book/'live')
+
+
+# "check":[448,512,[10003,"tick"],"f00c","M438.6 105.4c…"]: a name or a bare word, the size, other names, and the drawing
+ICON = re.compile(r'(?P<name>"[a-z0-9-]+"|[a-z0-9]+):\[\d+,\d+,(?P<others>\[[^\]]*\]),"[0-9a-f]*",(?P<drawing>"[^"]*"|\[[^\]]*\])\]')
+
+
+def drop_icons(book:Path) -> None:
+    "The theme draws its icons with a script that holds 2,000 of them, half of what a page weighs: those that the book never names lose their drawing."
+    script = book/'_static/scripts/fontawesome.js'
+    if not script.is_file(): return
+    named = {name for path in [*book.rglob('*.html'), *book.rglob('*.js')] if path != script for name in re.findall(r'\bfa-([a-z0-9-]+)', path.read_text(encoding='utf-8', errors='replace'))}
+    def kept(icon):
+        if named & {icon['name'].strip('"'), *re.findall(r'"([^"]+)"', icon['others'])}: return icon[0]
+        return icon[0].replace(icon['drawing'], '""')
+    before = script.read_text(encoding='utf-8')
+    if (after := ICON.sub(kept, before)) != before: script.write_text(after, encoding='utf-8')
 
 
 if __name__ == '__main__':
     book, executed, layers = Path(sys.argv[1]), Path(sys.argv[2]), dict(given.split('=', 1) for given in sys.argv[3:])
     copy_live(book, executed)
+    drop_icons(book)
     describe_figures(book)
     copy_records(book, {layer: Path(folder) for layer, folder in layers.items()})
     if broken := broken_links(book): sys.exit('links that lead nowhere:\n' + '\n'.join(f'  {link}' for link in broken))

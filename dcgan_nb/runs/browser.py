@@ -8,6 +8,7 @@ __all__ = ['LAYERS', 'layers_of', 'write_live', 'live_figure']
 # %% ../../nbs/runs/37_browser.ipynb #15fdfc3f
 import base64
 import json
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -78,14 +79,13 @@ def _packed(layers:list[dict], numbers:list) -> list[dict]:
 
 def write_live(
     G:Network,                   # of `load_generator`
-    path:Path,                   # of the script
-    title:str,                   # shown to the reader; the script's name is that of the file
+    path:Path,                   # of the script; the generator's name is that of the file
     classes:tuple[str, ...]=(),  # their names, for a conditional generator
 ) -> int:                        # bytes
     "Write a generator as a script that `live.js` can draw with."
     numbers = []
     layers = _packed(layers_of(G), numbers)
-    given = dict(name=path.stem, title=title, latent_dim=G.spec['latent_dim'], layers=layers,
+    given = dict(name=path.stem, latent_dim=G.spec['latent_dim'], layers=layers,
                  classes=list(classes) if G.spec.get('n_classes') else None,
                  weights=base64.b64encode(np.concatenate(numbers).astype('<f2').tobytes()).decode())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,10 +94,12 @@ def write_live(
 
 # %% ../../nbs/runs/37_browser.ipynb #bd0c1d9f
 def live_figure(
-    names:list[str],                   # of scripts of `write_live`; the first is shown
+    titles:dict[str, str],             # name of a script of `write_live` → what the reader is shown; the first one draws
     folder:str='live',                 # where the page finds them
     script:str='_static/live.js',
+    below:str='',                      # HTML; an element with `data-generator="name"` is shown with that generator
 ) -> str:                              # HTML
     "A figure in which generators draw."
-    scripts = ''.join(f'<script src="{path}"></script>' for path in (script, *(f'{folder}/{name}.js' for name in names)))
-    return (f'<figure class="live" data-generators="{" ".join(names)}"><noscript>With JavaScript, a generator draws here.</noscript></figure>{scripts}')
+    data = f'data-generators="{" ".join(titles)}" data-titles="{escape(json.dumps(list(titles.values())))}" data-folder="{folder}"'
+    return (f'<figure class="live" {data}><noscript>With JavaScript, a generator draws here.</noscript>{below and f"<figcaption>{below}</figcaption>"}</figure>'
+            f'<script src="{script}"></script>')

@@ -118,13 +118,19 @@ const live = (() => {
     return layers
   }
 
-  // ---- generators: each file calls `live.add`
+  // ---- generators: each file calls `live.add`, and is loaded when it is asked for
 
-  const generators = {}, pages = []
+  const generators = {}, pages = [], asked_for = {}
 
-  function add({ name, title, latent_dim, classes, layers, weights }) {
+  function load(name, folder, failed) {
+    if (asked_for[name]) return
+    asked_for[name] = true
+    document.head.append(element('script', { src: `${folder}/${name}.js`, onerror: () => { asked_for[name] = false; failed() } }))
+  }
+
+  function add({ name, latent_dim, classes, layers, weights }) {
     unpack(layers, floats(weights))
-    generators[name] = { name, title, latent_dim, classes, draw: (z, y = 0) => run(layers, { d: z, c: z.length, h: 1, w: 1 }, y) }
+    generators[name] = { name, latent_dim, classes, draw: (z, y = 0) => run(layers, { d: z, c: z.length, h: 1, w: 1 }, y) }
     pages.forEach(page => page())
   }
 
@@ -143,7 +149,7 @@ const live = (() => {
     return a.map((v, i) => (Math.sin((1 - t) * angle) * v + Math.sin(t * angle) * b[i]) / Math.sin(angle))
   }
 
-  // ---- the page: <figure class="live" data-generators="a b"></figure>
+  // ---- the page: <figure class="live" data-generators="a b" data-titles='["A", "B"]' data-folder="live">, and in it what stays below
 
   const N = 10      // images
   const element = (tag, given = {}, ...inside) => {
@@ -158,11 +164,11 @@ const live = (() => {
   const from_address = () => location.hash.startsWith('#live') ? Object.fromEntries(new URLSearchParams(location.hash.slice(1))) : {}
 
   function figure(root) {
-    const given = from_address(), names = root.dataset.generators.split(' ')
+    const given = from_address(), { generators: all, folder, titles } = root.dataset, names = all.split(' '), title = JSON.parse(titles)
     const within = (v, low, high, otherwise) => Number.isFinite(+v) && v !== undefined ? Math.min(high, Math.max(low, +v)) : otherwise
     const state = { generator: names.includes(given.generator) ? given.generator : names[0], class: given.class ?? 'each', noise: Math.round(within(given.noise, 0, 999999, 0)),
                     truncation: within(given.truncation, 0.1, 3, 3), x: within(given.x, -1, 1, 0), y: within(given.y, -1, 1, 0) }
-    let t = 0, walking = false, asked = false, before
+    let t = 0, walking = false, asked = false, seen = false, before
 
     const generator = element('select'), cls = element('select'), number = element('input', { type: 'number', min: 0, max: 999999, step: 1 })
     const truncation = element('input', { type: 'range', min: 0.1, max: 3, step: 0.1 }), walk = element('button', { type: 'button' })
@@ -170,16 +176,17 @@ const live = (() => {
     const pad = element('div', { className: 'pad', tabIndex: 0, role: 'slider', ariaLabel: 'two directions of the noise: drag, or use the arrow keys' }), dot = element('i')
     pad.append(dot)
     const images = element('div', { className: 'images' }, ...canvases.map((canvas, i) => element('figure', {}, canvas, captions[i])))
-    root.replaceChildren(images, element('div', { className: 'controls' }, element('div', {}, labeled('Generator', generator), labeled('Draws', cls), labeled('Noise', number),
+    const below = root.querySelectorAll('[data-generator]'), missing = element('p', { hidden: true, role: 'alert' })
+    root.replaceChildren(images, missing, element('div', { className: 'controls' }, element('div', {}, labeled('Generator', generator), labeled('Draws', cls), labeled('Noise', number),
       element('button', { type: 'button', textContent: 'Other noise', onclick: () => set({ noise: (state.noise + 1) % 1000000 }) }), walk, labeled('Truncation', truncation)),
-      element('div', { className: 'directions' }, pad, element('small', { textContent: 'Drag: two directions of the noise' }))))
+      element('div', { className: 'directions' }, pad, element('small', { textContent: 'Drag: two directions of the noise' }))), ...root.querySelectorAll('figcaption'))
 
-    const set = change => { Object.assign(state, change); remember(); if (walking) controls(generators[state.generator]); draw() }
+    const set = change => { Object.assign(state, change); remember(); if (walking) controls(); draw() }
     generator.onchange = () => set({ generator: generator.value })
     cls.onchange = () => set({ class: cls.value })
     number.onchange = () => set({ noise: Math.round(within(number.value, 0, 999999, 0)) })
     truncation.oninput = () => set({ truncation: +truncation.value })
-    walk.onclick = () => { walking = !walking; before = undefined; controls(generators[state.generator]); draw() }
+    walk.onclick = () => { walking = !walking; before = undefined; controls(); draw() }
     pad.onpointerdown = e => { pad.setPointerCapture(e.pointerId); drag(e) }
     pad.onpointermove = e => { if (pad.hasPointerCapture(e.pointerId)) drag(e) }
     const place = (x, y) => set({ x: +within(x, -1, 1, 0).toFixed(2), y: +within(y, -1, 1, 0).toFixed(2) })
@@ -198,12 +205,14 @@ const live = (() => {
       return to.map((value, i) => value + state.x * u[i] + state.y * v[i])
     }
 
-    function controls(g) {      // show the state
-      options(generator, names.filter(name => generators[name]).map(name => [name, generators[name].title]))
-      options(cls, g.classes ? [['each', 'one of each class'], ...g.classes.map((name, i) => [String(i), name])] : [['each', 'what it likes: it knows no classes']])
-      if (![...cls.options].some(o => o.value === state.class)) state.class = 'each'
+    function controls() {      // show the state; of a generator that is not there yet the classes are unknown
+      const g = generators[state.generator]
+      below.forEach(part => { part.hidden = part.dataset.generator !== state.generator })
+      options(generator, names.map((name, i) => [name, title[i]]))
+      if (g) options(cls, g.classes ? [['each', 'one of each class'], ...g.classes.map((name, i) => [String(i), name])] : [['each', 'what it likes: it knows no classes']])
+      if (g && ![...cls.options].some(o => o.value === state.class)) state.class = 'each'
       Object.assign(generator, { value: state.generator })
-      Object.assign(cls, { value: state.class, disabled: !g.classes })
+      Object.assign(cls, { value: state.class, disabled: !g?.classes })
       Object.assign(number, { value: state.noise })
       Object.assign(truncation, { value: state.truncation })
       truncation.setAttribute('aria-valuetext', state.truncation < 3 ? `±${state.truncation}` : 'none')
@@ -227,18 +236,24 @@ const live = (() => {
     function frame(now) {
       asked = false
       const g = generators[state.generator]
-      if (!g) return
+      missing.hidden = true
+      if (!g) {
+        controls()
+        if (seen) load(state.generator, folder, () => { missing.textContent = `${folder}/${state.generator}.js could not be loaded.`; missing.hidden = false })
+        return
+      }
       if (walking) {
         t += Math.min(now - (before ?? now), 100) / 2500
         before = now
         if (t >= 1) { t -= 1; number.value = state.noise = (state.noise + 1) % 1000000; remember() }
-      } else controls(g)
+      } else controls()
       images_of(g)
       if (walking) draw()
     }
     const draw = () => { if (!asked) { asked = true; requestAnimationFrame(frame) } }
     pages.push(draw)
     draw()
+    new IntersectionObserver(([entry]) => { if (entry.isIntersecting && !seen) { seen = true; draw() } }, { rootMargin: '300px' }).observe(root)      // the first one a little before it can be seen
   }
 
   addEventListener('DOMContentLoaded', () => document.querySelectorAll('figure.live').forEach(figure))
