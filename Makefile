@@ -105,7 +105,7 @@ export: $(READY)
 	python workflow/clean.py
 	nbdev_export
 	python -c "from dcgan_nb.runs.parameters import write_parameters; write_parameters('nbs/train.ipynb')"
-	$(MAKE) --no-print-directory -s readme > README.md
+	@$(README) > README.md
 
 project: $(READY)
 	@python workflow/new_project.py '$(subst ','\'',$(NAME))' '$(subst ','\'',$(TITLE))'
@@ -114,8 +114,9 @@ change: $(READY)
 	@python workflow/changes.py $(call q,$(WHY))
 
 # The text of the notebook, without its code.
+README = jupyter nbconvert --log-level WARN --to markdown --TemplateExporter.exclude_code_cell=True --stdout nbs/readme.ipynb | sed 's\#](assets/\#](nbs/assets/\#g'
 readme: $(READY)
-	@jupyter nbconvert --log-level WARN --to markdown --TemplateExporter.exclude_code_cell=True --stdout nbs/readme.ipynb | sed 's#](assets/#](nbs/assets/#g'
+	@$(README)
 
 # Versions that constraints.txt has already stay; delete lines, or all, to let them move.
 lock:
