@@ -44,7 +44,7 @@ addEventListener('DOMContentLoaded', () => document.querySelectorAll('figure.sen
     select.append(element('optgroup', { label: `Project ${letter}` }, ...claims.filter(c => c.project === letter).map(c => element('option', { value: c.id, textContent: `${c.id} ${c.glyph} ${c.tested.length > 70 ? c.tested.slice(0, 68) + ' …' : c.tested}` }))))
   const slider = element('input', { type: 'range', min: 0, step: 1, oninput: () => { state.delta = deltas(byId[state.claim].claim)[slider.value]; changed() } })
   const rung = element('select', { onchange: () => { Object.assign(state, { times: +rung.value, out: new Set() }); changed() } })
-  const seeds = element('fieldset'), deltaText = element('output'), tested = element('p', { className: 'tested' }), before = element('div'), now = element('div'), over = element('p'), drawing = element('div', { className: 'drawing' })
+  const seeds = element('fieldset'), deltaText = element('span', { className: 'delta' }), tested = element('p', { className: 'tested' }), before = element('div'), now = element('div'), over = element('p'), drawing = element('div', { className: 'drawing' })
   now.setAttribute('role', 'status'); now.setAttribute('aria-live', 'polite')
   const reset = element('button', { type: 'button', textContent: 'As published', onclick: () => { published(state.claim); changed(); slider.focus() } })
   const rungLabel = element('label', {}, 'Budget ', rung)
