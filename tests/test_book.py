@@ -219,7 +219,7 @@ def site(book):
     with served(book) as address: yield address
 
 
-LOOKED_AT = 'index', 'verdicts', 'project_a', 'explore', 'leaderboard', 'readme', 'changes', 'gan/13_losses', 'study/45_figures'
+LOOKED_AT = 'index', 'verdicts', 'project_a', 'sensitivity', 'explore', 'leaderboard', 'readme', 'changes', 'gan/13_losses', 'study/45_figures'
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')

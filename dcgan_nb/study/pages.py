@@ -262,6 +262,9 @@ def _command(claim:Claim, v:Verdict) -> str:
     more += ' RUNS=own' if set(v.layers) == {'own'} else ''
     return f' {"Run it again" if v.profile else "Run it"}: `make study CLAIM={claim.id} PROFILE={v.profile or "full"}{more}`.' if claim.arms else ''
 
+def _what_if(v:Verdict) -> str:
+    return f' <a href="sensitivity.html#sensitivity&amp;claim={v.claim.id}">What would change this verdict?</a>' if v.effect is not None and RULES[v.claim.rule].compares_two else ''
+
 # %% ../../nbs/study/47_pages.ipynb #8c387dae
 def claim_page(
     course:dict[int, Verdict],        # of `courses`
@@ -281,7 +284,7 @@ def claim_page(
     if (twins := twins_table(claim, arms)) is not None:
         yield Text(f'**Repeated here:** {len(twins)} of these runs are published and were run again; {sum(twins.outcome == "same")} came out the same.')
         yield twins
-    yield Text(f'{explain(v)}{_command(claim, v)} Claim `{claim_hash(claim)}`.')
+    yield Text(f'{explain(v)}{_what_if(v)}{_command(claim, v)} Claim `{claim_hash(claim)}`.')
     if runs: yield _details(claim, v, arms, records)
 
 # %% ../../nbs/study/47_pages.ipynb #25cd719d
