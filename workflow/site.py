@@ -5,22 +5,16 @@ Nothing is trained: the book is built in DIR/published, apart from the one with 
 import argparse
 import re
 import sys
-from configparser import ConfigParser
 from pathlib import Path
 
-from dcgan_nb.foundations.core import InputError, project_root
+from dcgan_nb.foundations.core import InputError
 from dcgan_nb.runs.records import code_version
 from dcgan_nb.study import commands
 from dcgan_nb.study.claims import study_records
 from dcgan_nb.study.figures import set_style
 from dcgan_nb.study.judge import judge
+from dcgan_nb.study.problems import project_settings
 from dcgan_nb.study.site import build_day, build_stamp, make_site, site_url, social_card
-
-
-def settings() -> dict:
-    config = ConfigParser(delimiters='=')
-    config.read(project_root()/'settings.ini', encoding='utf-8')
-    return config['DEFAULT']
 
 
 def options(words:list[str]) -> argparse.Namespace:
@@ -42,13 +36,13 @@ def published_book(o:argparse.Namespace) -> Path:      # its HTML
 
 def site(o:argparse.Namespace) -> Path:
     "The folder."
-    day, about = build_day(), settings()['description'] + '.'
+    day, about = build_day(), project_settings()['description'] + '.'
     book, folder = published_book(o), Path(o.reports)/'site'
     title = re.search(r'<h1>(.*?)<', (book/'index.html').read_text(encoding='utf-8'))[1]
     records = study_records('no/runs/of/ones/own')
     set_style()
     card = social_card(title, judge(records), records)
-    make_site(book, folder, o.url, build_stamp(settings()['version'], day, code_version()), day, title, about, card)
+    make_site(book, folder, o.url, build_stamp(project_settings()['version'], day, code_version()), day, title, about, card)
     return folder
 
 
