@@ -66,7 +66,7 @@ def test_any_folder_of_the_web_is_an_address_and_nothing_else():
 
 @pytest.mark.parametrize('given, said', {'--url=example.org/book': 'Nearest: https://example.org/book/.', '--cores=none': 'cores', '--reports=README.md': 'is a file, not a folder'}.items())
 def test_a_wrong_address_is_one_sentence_and_nothing_is_made(run, tmp_path, given, said):
-    done = run(sys.executable, 'workflow/site.py', '--reports', tmp_path/'reports', given)
+    done = run(sys.executable, 'workflow/site_folder.py', '--reports', tmp_path/'reports', given)
     assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1 and not done.stdout and not (tmp_path/'reports').exists()
 
 
@@ -245,7 +245,7 @@ def test_the_steps_are_targets_that_there_are():
     targets = set(re.findall(r'^([a-z-]+):', (ROOT/'Makefile').read_text(), re.MULTILINE))
     commands = list(steps())
     for command in commands: assert command == 'mv reports/site public' or re.fullmatch(r'make ([a-z-]+)( URL="\$SITE")?', command)[1] in targets, command
-    assert {'make test', 'make site URL="$SITE"'} <= set(commands) and not any(name in command for command in commands for name in ('report', 'study', 'bench')), 'nothing is trained'
+    assert {'make test', 'make site URL="$SITE"'} <= set(commands) and not any(f'make {name}' in command for command in commands for name in ('report', 'study', 'bench')), 'nothing is trained'
 
 
 def test_actions_are_pinned_and_may_do_little(run):

@@ -1,4 +1,4 @@
-"""The book as one folder to put anywhere, from published records: `site.py [--url URL] [--cores N] [--reports DIR]`, or `make site`.
+"""The book as one folder to put anywhere, from published records: `site_folder.py [--url URL] [--cores N] [--reports DIR]`, or `make site`.
 
 Nothing is trained: the book is built in DIR/published, apart from the one with your own runs, and copied to DIR/site with what makes it a site.
 """
