@@ -24,6 +24,7 @@ from dcgan_nb.study.site import CARD, make_site, site_url, social_card
 
 sys.path.insert(0, str(ROOT/'workflow'))
 import finish_book  # noqa: E402
+import pdf  # noqa: E402
 
 LOC = '{http://www.sitemaps.org/schemas/sitemap/0.9}loc'
 
@@ -132,6 +133,8 @@ def test_the_card_counts_the_verdicts_and_shows_the_samples(tmp_path, rng):
     card, empty = social_card('A title ' * 6, verdicts, records), social_card('A title', {}, [])
     said = ' '.join(t.get_text() for t in card.findobj(lambda a: hasattr(a, 'get_text')))
     for w, n in words.items(): assert f' {n} {w}' in said
+    card.canvas.draw()
+    assert max(t.get_window_extent().x1 for t in card.findobj(lambda a: hasattr(a, 'get_text') and a.get_text())) < 0.58 * card.bbox.width, 'no letter runs into the samples'
     for fig, gray in (card, True), (empty, False):
         fig.savefig(tmp_path/'card.png', dpi=100)
         pixels = np.asarray(Image.open(tmp_path/'card.png').convert('RGB'))
@@ -176,6 +179,36 @@ def test_a_wrong_address_has_a_page_at_any_depth_that_leads_back(lost):
             assert page.url == f'{lost}/site/verdicts.html' and page.evaluate('document.documentElement.scrollWidth') <= 390
             page.close()
         browser.close()
+
+
+# On paper
+
+def test_chapters_become_one_document_that_stands_alone(tmp_path):
+    page = lambda title, *rest: f'<html><head><title>x</title></head><body><nav>menu</nav><article class="bd-article"><h1>{title}</h1>{"".join(rest)}</article></body></html>'
+    (tmp_path/'verdicts.html').write_text(page('All', '<a class="x" href="project_q.html#q1">Q1</a><a href="project_q.html">Q</a><a href="records/a.json">a</a><a href="https://example.org/">far</a>'))
+    (tmp_path/'project_q.html').write_text(page('Q', '<h2>Q1 ✓ what<a>#</a></h2><h2>The recipe</h2><h2 id="q2">Q2: more</h2>'))
+    made = pdf.printable(tmp_path, ['verdicts.html', 'project_q.html'], 'Version 1.')
+    assert re.findall('href="([^"]*)"', made) == ['#q1', '#project_q.html', 'https://example.org/'] and 'menu' not in made
+    assert re.findall(r'<h2[^>]* class="claim">(Q\d)', made) == ['Q1', 'Q2'] and '<h2>The recipe' in made and '<h1 id="project_q.html">' in made
+
+
+def test_without_a_browser_nothing_is_printed(run, tmp_path):
+    done = run(sys.executable, 'workflow/pdf.py', '--reports', tmp_path/'reports', PATH='/nowhere')
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and 'There is no Chromium' in done.stderr and not (tmp_path/'reports').exists()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
+def test_a_claim_begins_a_sheet_and_what_is_not_for_paper_is_left_out(tmp_path):
+    style = (ROOT/'nbs/assets/book.css').read_text()
+    claims = ''.join(f'<h2 class="claim">Q{i}</h2><p>text</p>' for i in range(4))
+    page = lambda body: f'<html class="print"><style>{style}</style><article class="bd-article"><h1>All</h1>{body}<div class="details" style="break-before: page">folded</div></article></html>'
+    def sheets(body):
+        (tmp_path/'print.html').write_text(page(body))
+        pdf.print_pdf(CHROMIUM, tmp_path/'print.html', tmp_path/'out.pdf')
+        return len(re.findall(rb'/Type\s*/Page\b', (tmp_path/'out.pdf').read_bytes()))
+    assert sheets(claims) == 5 and sheets(claims.replace(' class="claim"', '')) == 1
+    with pytest.raises(InputError, match='could not print'): pdf.print_pdf(shutil.which('false'), tmp_path/'print.html', tmp_path/'other.pdf')
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['out.pdf', 'print.html']
 
 
 # A report of a problem

@@ -68,7 +68,7 @@ def card_record(
 def verdict_counts(verdicts:dict[str, Verdict]) -> list[tuple[str, int]]:    # (word, how many), the most frequent first
     return Counter(v.word for v in verdicts.values()).most_common()
 
-# %% ../../nbs/study/51_site.ipynb #701c60b6
+# %% ../../nbs/study/51_site.ipynb #d5ae8269
 def _draw_counts(fig, counts:list[tuple[str, int]]) -> None:
     "A bar, cut in proportion, and below it what its parts are."
     ax = fig.add_axes((0.045, 0.12, 0.51, 0.3))
@@ -79,7 +79,7 @@ def _draw_counts(fig, counts:list[tuple[str, int]]) -> None:
         color, (row, column) = COLORS[style_of(word)], divmod(i, 2)
         ax.barh(-0.6, n, 1.2, left, color=color, edgecolor='white', lw=2)
         left, x, y = left + n, column * ax.get_xlim()[1]/2, -1.9 - 0.85*row
-        ax.text(x, y, f'{glyph_of(word)} {n} {word}', color=color, fontsize=21, weight='bold', va='center')
+        ax.text(x, y, f'{glyph_of(word)} {n} {word}', color=color, fontsize=18, weight='bold', va='center')
 
 def social_card(
     title:str,
@@ -88,7 +88,7 @@ def social_card(
 ):                               # the figure, 1200 × 630 pixels at 100 dpi
     "The book on one card."
     fig = plt.figure(figsize=(12, 6.3), facecolor='white')
-    fig.text(0.045, 0.92, fill(title, 26), fontsize=36, weight='bold', va='top', linespacing=1.15, color='#222222')
+    fig.text(0.045, 0.92, fill(title, 24), fontsize=32, weight='bold', va='top', linespacing=1.15, color='#222222')
     if verdicts: _draw_counts(fig, verdict_counts(verdicts))
     seen = sum(map(images_seen, records)) / 1e6
     fig.text(0.045, 0.05, f'{len(verdicts)} sentences, {len(records):,} runs, {seen:,.0f} million images', fontsize=18, color='#555555')
@@ -99,7 +99,7 @@ def social_card(
         ax.set_axis_off()
     return fig
 
-# %% ../../nbs/study/51_site.ipynb #3e3dba3f
+# %% ../../nbs/study/51_site.ipynb #93471aa1
 CARD = 'social-card.png'
 
 def _summary(html:str, otherwise:str) -> str:
@@ -120,11 +120,12 @@ def finished_page(
     said = {'og:type': 'article', 'og:title': title, 'og:description': _summary(html, about), 'og:image': card, 'og:image:width': 1200, 'og:image:height': 630,
             'og:image:alt': 'The verdicts, counted, beside generated images'} | ({'og:url': here} if url else {})
     tags = [f'<meta property="{k}" content="{str(v).replace(chr(34), "&quot;")}">' for k, v in said.items()]
-    tags += ['<meta name="twitter:card" content="summary_large_image">', *([f'<link rel="canonical" href="{here}">'] if url else [])]
-    foot = f'<p class="stamp">{escape(stamp)}</p>\n'
+    tags += ['<meta name="twitter:card" content="summary_large_image">']
+    foot = f'<div class="bd-footer-content__inner container"><p class="stamp">{escape(stamp)}</p></div>\n'
     html = html.replace('</head>', '\n'.join(tags) + '\n</head>', 1)
-    before, end, after = html.rpartition('</footer>' if '</footer>' in html else '</body>')
-    return before + foot + end + after
+    start = max(0, html.find('<footer class="bd-footer-content"'))
+    end = '</footer>' if '</footer>' in html[start:] else '</body>'
+    return html[:start] + html[start:].replace(end, foot + end, 1)
 
 # %% ../../nbs/study/51_site.ipynb #2d08760b
 def sitemap(
@@ -173,8 +174,8 @@ def not_found_page(
 </article><footer><p class="stamp">{escape(stamp)}</p></footer></main></body></html>
 """
 
-# %% ../../nbs/study/51_site.ipynb #fe6183f8
-_THEME = 'theme-css', 'styles/theme.css', 'styles/pydata-sphinx-theme.css', 'styles/sphinx-book-theme.css', 'book.css'
+# %% ../../nbs/study/51_site.ipynb #4c281b86
+_THEME = 'styles/theme.css', 'styles/pydata-sphinx-theme.css', 'styles/sphinx-book-theme.css', 'book.css'
 
 def _fresh(site:Path) -> Path:      # a new folder beside it
     if site.exists() and not (site.is_dir() and ((site/'robots.txt').is_file() or not any(site.iterdir()))):
