@@ -68,7 +68,7 @@ def card_record(
 def verdict_counts(verdicts:dict[str, Verdict]) -> list[tuple[str, int]]:    # (word, how many), the most frequent first
     return Counter(v.word for v in verdicts.values()).most_common()
 
-# %% ../../nbs/study/51_site.ipynb #d5ae8269
+# %% ../../nbs/study/51_site.ipynb #7c92a404
 def _draw_counts(fig, counts:list[tuple[str, int]]) -> None:
     "A bar, cut in proportion, and below it what its parts are."
     ax = fig.add_axes((0.045, 0.12, 0.51, 0.3))
@@ -88,7 +88,7 @@ def social_card(
 ):                               # the figure, 1200 × 630 pixels at 100 dpi
     "The book on one card."
     fig = plt.figure(figsize=(12, 6.3), facecolor='white')
-    fig.text(0.045, 0.92, fill(title, 24), fontsize=32, weight='bold', va='top', linespacing=1.15, color='#222222')
+    fig.text(0.045, 0.92, fill(title, 24), fontsize=27, weight='bold', va='top', linespacing=1.15, color='#222222')
     if verdicts: _draw_counts(fig, verdict_counts(verdicts))
     seen = sum(map(images_seen, records)) / 1e6
     fig.text(0.045, 0.05, f'{len(verdicts)} sentences, {len(records):,} runs, {seen:,.0f} million images', fontsize=18, color='#555555')
@@ -141,7 +141,7 @@ def robots(url:str) -> str:     # of `site_url`
     "Everyone may read everything."
     return 'User-agent: *\nAllow: /\n' + (f'Sitemap: {url}sitemap.xml\n' if url else '')
 
-# %% ../../nbs/study/51_site.ipynb #e66644f1
+# %% ../../nbs/study/51_site.ipynb #884009c3
 _FIND = """for (const mode of [localStorage.getItem('theme'), matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'])
   if (mode && mode !== 'auto') { document.documentElement.dataset.theme = mode; break }
 addEventListener('DOMContentLoaded', async () => {
@@ -154,6 +154,7 @@ addEventListener('DOMContentLoaded', async () => {
   }
 })"""
 
+# %% ../../nbs/study/51_site.ipynb #1f48f3c7
 def not_found_page(
     css:list[str],     # style sheets, whole
     title:str,         # the book's
@@ -174,7 +175,7 @@ def not_found_page(
 </article><footer><p class="stamp">{escape(stamp)}</p></footer></main></body></html>
 """
 
-# %% ../../nbs/study/51_site.ipynb #4c281b86
+# %% ../../nbs/study/51_site.ipynb #e0ace0d3
 _THEME = 'styles/theme.css', 'styles/pydata-sphinx-theme.css', 'styles/sphinx-book-theme.css', 'book.css'
 
 def _fresh(site:Path) -> Path:      # a new folder beside it
@@ -184,6 +185,7 @@ def _fresh(site:Path) -> Path:      # a new folder beside it
     shutil.rmtree(part, ignore_errors=True)
     return part
 
+# %% ../../nbs/study/51_site.ipynb #147223a9
 def make_site(
     book:Path,          # HTML
     site:Path,          # is replaced
