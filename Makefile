@@ -21,7 +21,7 @@ REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call optio
 CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
 STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,REPORTS,reports)
 
-.PHONY: help report study plan verdicts page runs show publish bench cuda-bundle cuda-results test faults env readme export project change clean distclean lock
+.PHONY: help report site pdf study plan verdicts page runs show publish bench cuda-bundle cuda-results test faults env readme export project change clean distclean lock
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
@@ -29,6 +29,8 @@ help:
 	@echo "make plan  [CLAIM=] [PROFILE=] [SEEDS=] [RUNGS=] [MNIST=] [CORES=]   what a study would run, what is done, and the expected minutes"
 	@echo "make verdicts [CLAIM=] [RUNS=]   the verdicts in the terminal, in seconds          make page CLAIM=A4 [RUNS=]   the page of a claim alone"
 	@echo "make runs        your own runs: finished, at work, failed, and why                 make show RUN=…   one run in full"
+	@echo "make site [URL=https://…] [CORES=all] [REPORTS=reports]   the book of the published records, without training, as one folder to put anywhere"
+	@echo "make pdf [CORES=all] [REPORTS=reports]   its verdict chapters as one PDF, by Chromium"
 	@echo "make publish     copy the records of reports/runs that claims use to reports/records"
 	@echo "make cuda-bundle [CLAIM=] [PROFILE=full] [MNIST=] [CUDA_PYTHON=3.12]   an archive that runs study, checks and benchmarks on a CUDA machine without a network"
 	@echo "make cuda-results FILE=results.tar.gz   its results back, published"
@@ -45,6 +47,14 @@ help:
 
 report: $(READY)
 	@dcgan-nb report $(REPORT)
+
+# A folder for a web server, from published records; nothing is trained. URL: where it will be.
+site: $(READY)
+	@python workflow/site_folder.py $(call option,URL,url) $(call option,CORES,cores) $(call option,REPORTS,reports)
+
+# The verdict chapters, printed by Chromium.
+pdf: $(READY)
+	@python workflow/pdf.py $(call option,CORES,cores) $(call option,REPORTS,reports)
 
 study: $(READY)
 	@dcgan-nb study $(STUDY) $(call option,RUNS,runs) $(call option,GPU_RUNS,gpu-runs)
@@ -125,6 +135,6 @@ lock:
 	@echo "setuptools is needed to build:"; grep '^setuptools==' constraints.txt
 
 clean:
-	rm -rf $(OUT)/book $(OUT)/_build
+	rm -rf $(OUT)/book $(OUT)/_build $(OUT)/published $(OUT)/site $(OUT)/verdicts.pdf
 distclean: clean
 	rm -rf $(OUT)/runs $(VENV) .snakemake

@@ -9,7 +9,7 @@ rule example:
     wildcard_constraints: run_id='|'.join(map(re.escape, EXAMPLE_RUNS))
     shell: "sed 's/# A training run/# {params.title}/' {input:q} > {output:q}"
 
-EXAMPLE_PAGES = [f'{BOOK}/examples/{run_id}.ipynb' for run_id in EXAMPLE_RUNS]
+EXAMPLE_PAGES = [] if PUBLISHED else [f'{BOOK}/examples/{run_id}.ipynb' for run_id in EXAMPLE_RUNS]
 
 # A library page depends on the modules with lower numbers, which are all it may import.
 LIBRARY = {notebook.stem: notebook.parent.name for notebook in sorted(Path('nbs').glob('*/[0-9][0-9]_*.ipynb'), key=lambda path: path.name)}   # name → part
@@ -40,13 +40,13 @@ rule chapter:
 rule losses:
     input: 'nbs/chapters/losses.ipynb', MODULES, EXAMPLE_PAGES
     output: f'{BOOK}/losses.ipynb'
-    params: run_ids=' '.join(EXAMPLE_RUNS)
-    shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{RUNS}" -p run_ids "{params.run_ids}"'
+    params: run_ids=' '.join(EXAMPLE_RUNS), runs='reports/records' if PUBLISHED else RUNS
+    shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{params.runs}" -p run_ids "{params.run_ids}"'
 
 rule calibration:
     input: 'nbs/chapters/calibration.ipynb', 'reports/calibration.json', MODULES, EXAMPLE_PAGES
     output: f'{BOOK}/calibration.ipynb'
-    params: dataset=EXAMPLE.dataset, generator=f'{RUNS}/{EXAMPLE.run_id}/generator.safetensors'
+    params: dataset=EXAMPLE.dataset, generator='' if PUBLISHED else f'{RUNS}/{EXAMPLE.run_id}/generator.safetensors'
     shell: PAPERMILL + ' {input[0]} {output} -p dataset {params.dataset} -p generator "{params.generator}"'
 
 # Nobody measures speed while a book is built: the page shows the results that are there.

@@ -25,6 +25,7 @@ from ..runs.records import code_text, images_seen, score
 from .claims import LAYERS, MEASURES, Claim, arm_config, arm_records, arm_values, chosen_claims, claim_hash, measured, n_seeds, scaled_delta, study_records
 from .figures import Html, Text, arrow, cost_table, figure, plot_arms, plot_ladder, plot_search, sample_rows, set_style
 from .judge import courses, outcome, read_otherwise
+from .problems import problem_link, problem_text
 from .evidence import COLORS, Verdict, badge, budget_text, format_number, glyph_of, protocol_of, runs_text, seeds_text, style_of
 from .rules import RULES, effect_text, explain, finding
 from .stats import mean_interval
@@ -260,7 +261,7 @@ def _command(claim:Claim, v:Verdict) -> str:
     more = f' SEEDS={v.n_seeds}' if v.profile and v.n_seeds > n_seeds(claim, v.profile) else ''
     more += f' RUNGS={claim.times.bit_length()}' if claim.times > 1 else ''
     more += ' RUNS=own' if set(v.layers) == {'own'} else ''
-    return f' {"Run it again" if v.profile else "Run it"}: `make study CLAIM={claim.id} PROFILE={v.profile or "full"}{more}`.' if claim.arms else ''
+    return f'make study CLAIM={claim.id} PROFILE={v.profile or "full"}{more}' if claim.arms else ''
 
 def _what_if(v:Verdict) -> str:
     return f' <a href="sensitivity.html#sensitivity&amp;claim={v.claim.id}">What would change this verdict?</a>' if v.effect is not None and RULES[v.claim.rule].compares_two else ''
@@ -284,7 +285,9 @@ def claim_page(
     if (twins := twins_table(claim, arms)) is not None:
         yield Text(f'**Repeated here:** {len(twins)} of these runs are published and were run again; {sum(twins.outcome == "same")} came out the same.')
         yield twins
-    yield Text(f'{explain(v)}{_what_if(v)}{_command(claim, v)} Claim `{claim_hash(claim)}`.')
+    again = f' {"Run it again" if v.profile else "Run it"}: `{command}`.' if (command := _command(claim, v)) else ''
+    problem = problem_link(*problem_text(v, runs, command, claim_hash(claim), effect_text(v)))
+    yield Text(f'{explain(v)}{_what_if(v)}{again} Claim `{claim_hash(claim)}`.\n\n{problem}')
     if runs: yield _details(claim, v, arms, records)
 
 # %% ../../nbs/study/47_pages.ipynb #25cd719d

@@ -13,3 +13,12 @@ addEventListener('DOMContentLoaded', () => {
   title.after(button)
   show(false)
 })
+// A text that is there to be copied gets a button that does it.
+addEventListener('DOMContentLoaded', () => document.querySelectorAll('details.problem pre').forEach(text => {
+  const button = Object.assign(document.createElement('button'), { type: 'button', className: 'copy', textContent: 'Copy' })
+  button.onclick = () => {
+    getSelection().selectAllChildren(text)
+    button.textContent = document.execCommand('copy') ? 'Copied' : 'Selected: copy it with the keyboard'
+  }
+  text.before(button)
+}))
