@@ -22,10 +22,10 @@ import pandas as pd
 from ..foundations.datasets import DATASETS
 from ..runs.config import RunConfig, identity, rerun_command
 from ..runs.records import code_text, images_seen, score
-from .claims import LAYERS, MEASURES, Claim, arm_config, arm_records, arm_values, chosen_claims, claim_hash, measured, n_seeds, scaled_delta, study_records
+from .claims import LAYERS, MEASURES, Claim, arm_config, arm_records, arm_values, chosen_claims, claim_hash, measured, scaled_delta, study_records
 from .figures import Html, Text, arrow, cost_table, figure, plot_arms, plot_ladder, plot_search, sample_rows, set_style
 from .judge import courses, outcome, read_otherwise
-from .evidence import COLORS, Verdict, badge, budget_text, format_number, glyph_of, protocol_of, runs_text, seeds_text, style_of
+from .evidence import COLORS, Verdict, badge, budget_text, format_number, glyph_of, protocol_of, runs_text, seeds_text, study_command, style_of
 from .rules import RULES, effect_text, explain, finding
 from .stats import mean_interval
 
@@ -256,12 +256,6 @@ def _details(claim:Claim, v:Verdict, arms:dict, records:list[dict]) -> Html:
     parts[f'The {len(runs)} runs'] = f'<ul>{"".join(map(_run_line, runs))}</ul>'
     return Html('<div class="details">' + ''.join(_folded(title, inside) for title, inside in parts.items()) + '</div>')
 
-def _command(claim:Claim, v:Verdict) -> str:
-    more = f' SEEDS={v.n_seeds}' if v.profile and v.n_seeds > n_seeds(claim, v.profile) else ''
-    more += f' RUNGS={claim.times.bit_length()}' if claim.times > 1 else ''
-    more += ' RUNS=own' if set(v.layers) == {'own'} else ''
-    return f' {"Run it again" if v.profile else "Run it"}: `make study CLAIM={claim.id} PROFILE={v.profile or "full"}{more}`.' if claim.arms else ''
-
 # %% ../../nbs/study/47_pages.ipynb #8c387dae
 def claim_page(
     course:dict[int, Verdict],        # of `courses`
@@ -281,7 +275,8 @@ def claim_page(
     if (twins := twins_table(claim, arms)) is not None:
         yield Text(f'**Repeated here:** {len(twins)} of these runs are published and were run again; {sum(twins.outcome == "same")} came out the same.')
         yield twins
-    yield Text(f'{explain(v)}{_command(claim, v)} Claim `{claim_hash(claim)}`.')
+    again = f' {"Run it again" if v.profile else "Run it"}: `{command}`.' if (command := study_command(v)) else ''
+    yield Text(f'{explain(v)}{again} Claim `{claim_hash(claim)}`.')
     if runs: yield _details(claim, v, arms, records)
 
 # %% ../../nbs/study/47_pages.ipynb #25cd719d
