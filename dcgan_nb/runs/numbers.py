@@ -49,11 +49,11 @@ def _each(said:Iterable[str]) -> str:
 
 def data_text(record:dict) -> str:       # 'Fashion-MNIST, sha256 bd7794149301'
     data = record['data']
-    return f"{data['title']}, sha256 {data['sha256'][:12]}"
+    return data['title'] + (f", sha256 {data['sha256'][:12]}" if data.get('sha256') else '')
 
 def hardware_text(record:dict) -> str:
     machine = record['environment']
-    return f"{machine['gpu'] or machine['cpu']}, threads: {machine['n_threads']}"
+    return f"{machine['gpu'] or machine['cpu']}, threads: {machine.get('n_threads', 1)}"
 
 def origin(
     records:list[dict],      # one or more

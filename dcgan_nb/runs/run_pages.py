@@ -12,9 +12,8 @@ from html import escape
 from pathlib import Path
 
 from ..foundations.core import write_file
-from .config import identity, rerun_command
+from .config import RunConfig, rerun_command
 from .numbers import origin
-from .parameters import DEFAULTS
 from .records import images_seen, read_records
 from ..scores.metrics import METRICS
 
@@ -61,10 +60,11 @@ def _said(value) -> str: return escape(' '.join(value) if isinstance(value, (tup
 
 def _configuration(config:dict) -> str:
     "What departs from the standard, and all of it, folded."
-    given = {k: config[k] for k in ('profile', 'recipe', 'seed')} | identity(config)
-    differs = {k: (_said(v), _said(DEFAULTS[k]) if k in DEFAULTS else '') for k, v in given.items()}
+    standard = RunConfig.planned(profile='full', device=config['device'], dataset=config['dataset']).record()
+    given = {k: v for k, v in config.items() if k in ('profile', 'recipe', 'dataset', 'seed') or v != standard.get(k)}
+    differs = {k: (_said(v), _said(standard.get(k, ''))) for k, v in given.items()}
     whole = _table({k: _said(v) for k, v in config.items()})
-    return f'{_table(differs, ("parameter", "here", "by default"))}<details><summary>All {len(config)} parameters</summary>{whole}</details>'
+    return f'{_table(differs, ("parameter", "here", "standard"))}<details><summary>All {len(config)} parameters</summary>{whole}</details>'
 
 def _scores(metrics:dict) -> str:
     if not metrics: return '<p>None: the run diverged, or was not scored.</p>'

@@ -35,6 +35,7 @@ class Evidence:
     p_holm: float|None = None    # the same, corrected among all claims that have one
     probability: float|None = None   # that the named arm is best
     ahead: str = ''              # the arm that is, where the claim names none
+    records: dict = field(default_factory=dict, repr=False)      # arm → seed → record: what all of this is read from
 
 # %% ../../nbs/study/42_evidence.ipynb #7625c075
 SIDES = dict(supported='for', delivered='for') | dict.fromkeys(('opposite found', 'no sizeable effect'), 'against')

@@ -21,7 +21,7 @@ from ..foundations.core import InputError, project_root, write_file
 from ..runs.config import identity, overrides
 from ..runs.records import images_seen, scan_records, score
 from ..scores.metrics import METRICS
-from .claims import MEASURES, Claim, arm_records, arm_values, chosen_claims, claim_hash
+from .claims import MEASURES, Claim, arm_values, chosen_claims, claim_hash
 from .figures import Html, Text, arrow
 from .judge import outcome
 from .evidence import Verdict, budget_text, runs_text, study_command
@@ -145,7 +145,7 @@ def arm_statistics(
 
 
 # %% ../../nbs/study/49_tables.ipynb #916f5d4e
-def _of_verdict(v:Verdict, arms:dict) -> dict:
+def _of_verdict(v:Verdict) -> dict:
     "All that stands behind one verdict."
     c, rule = v.claim, RULES[v.claim.rule]
     effect = {k: _finite(getattr(v, k)) for k in ('effect', 'low', 'high', 'p', 'p_holm', 'probability')}
@@ -153,13 +153,13 @@ def _of_verdict(v:Verdict, arms:dict) -> dict:
                 lower_is_better=MEASURES[c.measure].lower_is_better, scale='log ratio' if MEASURES[c.measure].ratio else 'difference',
                 times=c.times, profile=v.profile, verdict=v.word, leaning=v.leaning, because=v.because, finding=finding(v), **effect,
                 n_seeds=v.n_seeds, n_runs=v.n_runs, n_failed=v.n_failed, n_missing=v.n_missing, runs=v.layers, command=study_command(v),
-                arms={arm: dict(changes=c.arms[arm], **found) for arm, found in arm_statistics(c, arms).items()})
+                arms={arm: dict(changes=c.arms[arm], **found) for arm, found in arm_statistics(c, v.records).items()})
 
 def verdicts_file(
     study:Study,             # of `open_study`
 ) -> list[dict]:             # for each claim and each rung that it has climbed
     "All verdicts, for readers who compute. Effects are log ratios or differences of the first arm to the second, lower being better."
-    return [_of_verdict(v, arm_records(v.claim, study.records, v.profile) if v.profile else {}) for course in study.courses.values() for v in course.values()]
+    return [_of_verdict(v) for course in study.courses.values() for v in course.values()]
 
 # %% ../../nbs/study/49_tables.ipynb #cfc990ac
 def _record_row(r:dict) -> dict:
