@@ -23,7 +23,7 @@ from .evidence import Verdict, badge, budget_text, glyph_of, runs_text, seeds_te
 from .figures import Html
 from .judge import verdict_numbers, verdict_trace
 from .pages import first_runs
-from .rules import RULES, effect_text, finding
+from .rules import RULES, finding
 
 # %% ../../nbs/study/48_overview.ipynb #ffb3b7fb
 def _address(v:Verdict, links:str) -> str: return f'{links.format(v.claim.project.lower())}#{v.claim.id.lower()}'
