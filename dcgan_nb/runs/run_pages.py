@@ -35,6 +35,7 @@ def _path(points:list[tuple], x, y) -> str:
         down = value is not None
     return ' '.join(words)
 
+# %% ../../nbs/runs/39_run_pages.ipynb #580ed291
 def line_chart(
     title:str,
     lines:dict[str, list[tuple]],    # at most two: name → (x, y or None), x from 0 on
@@ -155,6 +156,7 @@ def write_run_pages(
         write_file(book/'runs'/f'{run_id}.html', run_page(found[there[0]][run_id], uses.get(run_id, []), there))
     return known
 
+# %% ../../nbs/runs/39_run_pages.ipynb #232c153f
 def with_run_links(
     html:str,
     run_ids:set[str],         # of those that have a page

@@ -125,6 +125,7 @@ def budget_text(v:Verdict) -> str:
     "The profile, and how many times its budget."
     return f'{v.profile} × {v.claim.times}' if v.claim.times > 1 else v.profile or ''
 
+# %% ../../nbs/study/42_evidence.ipynb #8a2d2779
 def study_command(v:Verdict) -> str:      # 'make study CLAIM=X1 PROFILE=cpu'; empty where there is nothing to run
     "What makes a verdict's runs again, or for the first time."
     more = f' SEEDS={v.n_seeds}' if v.profile and v.n_seeds > n_seeds(v.claim, v.profile) else ''

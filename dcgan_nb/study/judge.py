@@ -120,6 +120,7 @@ def verdict_numbers(
     said = dict(effect=effect, interval=interval and f'[{interval}', p='' if v.p is None else f'{v.p:.2g}', p_holm='' if v.p is None else f'{v.p_holm:.2g}')
     return {name: number(text, address, trace_id) for name, text in said.items() if text}
 
+# %% ../../nbs/study/44_judge.ipynb #ff933a94
 def with_numbers(
     text:str,                   # Markdown, of `explain`
     v:Verdict,

@@ -147,6 +147,7 @@ def budget_chips(
 def _math(text:str) -> str:
     return re.sub(r'\$(\w) ([^$]*)\$', r'<i>\1</i> \2', escape(text, quote=False))
 
+# %% ../../nbs/study/47_pages.ipynb #17e080d8
 def verdict_card(
     v:Verdict,
     example:dict|None=None,      # a record that it rests on
