@@ -65,7 +65,12 @@ def book(run, tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def pages(book):
-    return sorted(p for p in book.rglob('*.html') if '_static' not in p.relative_to(book).parts)
+    "All pages, but of those of single runs, which are all made alike, only some."
+    runs = sorted(p for p in book.glob('runs/*.html') if is_run_page(p))
+    return sorted({p for p in book.rglob('*.html') if '_static' not in p.relative_to(book).parts} - set(runs) | set(runs[::150]))
+
+
+def is_run_page(path): return path.parent.name == 'runs' and not re.match(r'\d\d_', path.name)
 
 
 def test_all_pages_are_there(book, pages):
@@ -143,6 +148,16 @@ def test_claims_lead_to_their_runs_side_by_side_whose_images_are_there(book, pag
     assert len(asked) > 10 and asked <= known.keys() and all((book/f'records/{folder}.png').is_file() for folder in known.values())
 
 
+def test_every_published_run_has_a_page_which_names_the_claims_that_use_it(book):
+    published = {p.parent.name for p in ROOT.glob('reports/records/*/record.json')}
+    made = {p.stem: p for p in book.glob('runs/*.html') if is_run_page(p)}
+    assert published <= made.keys()
+    linked = {Path(ref).stem for name in ('project_a', 'verdicts') for _, ref in finish_book.Page(book/f'{name}.html').refs if ref.startswith('runs/')} & published
+    assert len(linked) > 20 and all('href="../project_' in made[name].read_text() for name in linked), 'there and back'
+    named, = re.findall(r'one real run, `([^`]+)`', (ROOT/'README.md').read_text())
+    assert f'href="runs/{named}.html"><code' in (book/'readme.html').read_text(), 'an id in the text is a link'
+
+
 def test_the_front_page_shows_every_verdict_and_hands_over_its_generators(book):
     text = (book/'index.html').read_text()
     for claim in CLAIMS.values(): assert re.search(f'class="chip [a-z]+" href="project_{claim.project.lower()}.html#{claim.id.lower()}"', text), claim.id
@@ -204,7 +219,7 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path):
 
 def test_notebooks_can_be_downloaded(book, pages):
     for page in pages:
-        if page.stem in ('search', 'genindex'): continue
+        if page.stem in ('search', 'genindex') or is_run_page(page): continue
         downloads = [ref for tag, ref in finish_book.Page(page).refs if ref.endswith('.ipynb') and '_sources' in ref]
         assert downloads, page.name
         assert '"cells"' in (page.parent/downloads[0]).resolve().read_text()

@@ -1,6 +1,6 @@
 """What Sphinx leaves to be done: `finish_book.py HTML PAGES LAYER=FOLDER…`.
 
-Figures of notebooks, whose description is the name of a file, are described by the heading above them. The generators that draw in a page and their files to take away, which the executed pages have left in `live/`, and the records that pages link to are copied into the book, as records/<layer>/<run_id>.json. Then every link of every page is followed: Sphinx knows its own,
+Figures of notebooks, whose description is the name of a file, are described by the heading above them. The generators that draw in a page and their files to take away, which the executed pages have left in `live/`, and the records that pages link to are copied into the book, as records/<layer>/<run_id>.json. Every run gets its page, and what names it a link there. Then every link of every page is followed: Sphinx knows its own,
 but not those that a cell of a notebook has written as HTML. A link that leads nowhere is an error.
 """
 import re
@@ -67,14 +67,15 @@ def describe_figures(book:Path) -> None:
 
 
 def copy_records(book:Path, layers:dict[str, Path]) -> None:
-    "All records of each layer, and their images of every epoch; those of an earlier build go."
+    "All records of each layer, and their images, the last and those of every epoch; those of an earlier build go."
     shutil.rmtree(book/'records', ignore_errors=True)
     for layer, folder in layers.items():
         for record in sorted(folder.glob('*/record.json')):
             if not record.is_file(): continue
             (book/'records'/layer).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(record, book/'records'/layer/f'{record.parent.name}.json')
-            if (images := record.with_name('samples_by_epoch.png')).is_file(): shutil.copyfile(images, book/'records'/layer/f'{record.parent.name}.png')
+            for picture, end in ('samples_by_epoch', ''), ('samples', '_samples'):
+                if (images := record.with_name(f'{picture}.png')).is_file(): shutil.copyfile(images, book/'records'/layer/f'{record.parent.name}{end}.png')
 
 
 def copy_live(book:Path, executed:Path) -> None:
@@ -99,10 +100,23 @@ def drop_icons(book:Path) -> None:
     if (after := ICON.sub(kept, before)) != before: script.write_text(after, encoding='utf-8')
 
 
+def make_run_pages(book:Path, layers:dict[str, Path], verdicts:Path) -> None:
+    "The pages of the runs; on the others, what names a run becomes a link to its page."
+    from dcgan_nb.study.run_pages import with_run_links, write_run_pages      # here, because the rest of this script needs no library
+    known = write_run_pages(book, layers, verdicts)
+    for path in page_paths(book):
+        if path.stem in known: continue
+        to = '../'*(len(path.relative_to(book.resolve()).parts) - 1) + 'runs/'
+        before = path.read_text(encoding='utf-8')
+        if (after := with_run_links(before, known, to)) != before: path.write_text(after, encoding='utf-8')
+
+
 if __name__ == '__main__':
     book, executed, layers = Path(sys.argv[1]), Path(sys.argv[2]), dict(given.split('=', 1) for given in sys.argv[3:])
     copy_live(book, executed)
     drop_icons(book)
     describe_figures(book)
-    copy_records(book, {layer: Path(folder) for layer, folder in layers.items()})
+    layers = {layer: Path(folder) for layer, folder in layers.items()}
+    copy_records(book, layers)
+    make_run_pages(book, layers, executed/'files'/'verdicts.json')
     if broken := broken_links(book): sys.exit('links that lead nowhere:\n' + '\n'.join(f'  {link}' for link in broken))

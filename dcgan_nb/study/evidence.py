@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['SIDES', 'COLORS', 'GLYPHS', 'WRONG', 'Evidence', 'Verdict', 'style_of', 'glyph_of', 'badge', 'format_number',
-           'delta_text', 'with_interval', 'change_text', 'headline', 'runs_text', 'budget_text', 'seeds_text',
-           'basis_text', 'failures_text', 'protocol_of']
+           'delta_text', 'with_interval', 'change_text', 'headline', 'runs_text', 'budget_text', 'study_command',
+           'seeds_text', 'basis_text', 'failures_text', 'protocol_of']
 
 # %% ../../nbs/study/42_evidence.ipynb #6219f439
 import math
 from dataclasses import dataclass, field
 from html import escape
 
-from .claims import MEASURES, Claim, scaled_delta
+from .claims import MEASURES, Claim, n_seeds, scaled_delta
 from .stats import wilson_interval
 
 # %% ../../nbs/study/42_evidence.ipynb #243c0206
@@ -35,6 +35,7 @@ class Evidence:
     p_holm: float|None = None    # the same, corrected among all claims that have one
     probability: float|None = None   # that the named arm is best
     ahead: str = ''              # the arm that is, where the claim names none
+    records: dict = field(default_factory=dict, repr=False)      # arm → seed → record: what all of this is read from
 
 # %% ../../nbs/study/42_evidence.ipynb #7625c075
 SIDES = dict(supported='for', delivered='for') | dict.fromkeys(('opposite found', 'no sizeable effect'), 'against')
@@ -123,6 +124,14 @@ def runs_text(v:Verdict) -> str:
 def budget_text(v:Verdict) -> str:
     "The profile, and how many times its budget."
     return f'{v.profile} × {v.claim.times}' if v.claim.times > 1 else v.profile or ''
+
+# %% ../../nbs/study/42_evidence.ipynb #8a2d2779
+def study_command(v:Verdict) -> str:      # 'make study CLAIM=X1 PROFILE=cpu'; empty where there is nothing to run
+    "What makes a verdict's runs again, or for the first time."
+    more = f' SEEDS={v.n_seeds}' if v.profile and v.n_seeds > n_seeds(v.claim, v.profile) else ''
+    more += f' RUNGS={v.claim.times.bit_length()}' if v.claim.times > 1 else ''
+    more += ' RUNS=own' if set(v.layers) == {'own'} else ''
+    return f'make study CLAIM={v.claim.id} PROFILE={v.profile or "full"}{more}' if v.claim.arms else ''
 
 def seeds_text(v:Verdict) -> str: return f'{v.n_seeds} seeds' if v.n_seeds != 1 else 'one seed, no interval'
 

@@ -21,8 +21,9 @@ from ..runs.records import score
 from .claims import PROJECTS, scaled_delta
 from .evidence import Verdict, badge, budget_text, glyph_of, runs_text, seeds_text, style_of
 from .figures import Html
+from .judge import verdict_numbers, verdict_trace
 from .pages import first_runs
-from .rules import RULES, effect_text, finding
+from .rules import RULES, finding
 
 # %% ../../nbs/study/48_overview.ipynb #ffb3b7fb
 def _address(v:Verdict, links:str) -> str: return f'{links.format(v.claim.project.lower())}#{v.claim.id.lower()}'
@@ -78,7 +79,9 @@ def _verdict_row(v:Verdict, links:str) -> str:
     leaning = f'<br>leaning {v.leaning}' if v.leaning else ''
     command = f'<br><code>make study CLAIM={c.id}</code>' if c.arms else ''
     basis = '<br>'.join(filter(None, (f'{seeds_text(v)}, <code>{budget_text(v)}</code>', runs_text(v))))
-    effect = '' if v.effect is None else f'{escape(effect_text(v)).replace(" [", "<br>[")}<br>{basis}'
+    said = verdict_numbers(v, _address(v, links), f'row-{c.id}')
+    p = f"<i>p</i> = {said['p']}, corrected {said['p_holm']}" if 'p' in said else ''
+    effect = '<br>'.join(filter(None, (said.get('effect'), said.get('interval'), p, basis))) if v.effect is not None else ''
     return (f'<tr><td><a href="{_address(v, links)}">{c.id}</a></td><td>{badge(v.word)}{leaning}</td><td>{effect}</td>'
             f'<td class="words">{escape(c.quote)}</td><td class="words">{escape(c.tested)}{command}</td></tr>')
 
@@ -87,12 +90,12 @@ def verdict_table(
     one_seed:bool=False,            # those that rest on a single seed, or all others? They do not belong side by side
     links:str='project_{}.html',    # from a project's letter, in lower case, to its page
 ) -> Html|None:                     # None: there is none of the kind
-    "The verdicts, colored and linked."
-    rows = [_verdict_row(v, links) for v in verdicts.values() if one_seed == (v.n_seeds == 1 and v.effect is not None)]
-    if not rows: return None
+    "The verdicts, colored and linked; a number says where it comes from."
+    some = [v for v in verdicts.values() if one_seed == (v.n_seeds == 1 and v.effect is not None)]
+    if not some: return None
     head = 'claim', 'verdict', 'our effect [interval]', 'their statement', 'what we test, and how to run it again'
     return Html('<table class="verdicts"><thead><tr>' + ''.join(f'<th>{h}</th>' for h in head) + '</tr></thead><tbody>'
-                + ''.join(rows) + '</tbody></table>')
+                + ''.join(_verdict_row(v, links) for v in some) + '</tbody></table>' + ''.join(verdict_trace(v, f'row-{v.claim.id}') for v in some))
 
 # %% ../../nbs/study/48_overview.ipynb #fb474f37
 def effects_frame(

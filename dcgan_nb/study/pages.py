@@ -21,12 +21,13 @@ import pandas as pd
 
 from ..foundations.datasets import DATASETS
 from ..runs.config import RunConfig, identity, rerun_command
+from ..runs.numbers import number, run_address, run_link
 from ..runs.records import code_text, images_seen, score
-from .claims import LAYERS, MEASURES, Claim, arm_config, arm_records, arm_values, chosen_claims, claim_hash, measured, n_seeds, scaled_delta, study_records
+from .claims import LAYERS, MEASURES, Claim, arm_config, arm_values, chosen_claims, claim_hash, measured, scaled_delta, study_records
 from .figures import Html, Text, arrow, cost_table, figure, plot_arms, plot_ladder, plot_search, sample_rows, set_style
-from .judge import courses, outcome, read_otherwise
+from .judge import courses, outcome, read_otherwise, verdict_numbers, verdict_trace, with_numbers
 from .problems import problem_link, problem_text
-from .evidence import COLORS, Verdict, badge, budget_text, format_number, glyph_of, protocol_of, runs_text, seeds_text, style_of
+from .evidence import COLORS, Verdict, badge, budget_text, format_number, glyph_of, protocol_of, runs_text, seeds_text, study_command, style_of
 from .rules import RULES, effect_text, explain, finding
 from .stats import mean_interval
 
@@ -147,16 +148,20 @@ def budget_chips(
 def _math(text:str) -> str:
     return re.sub(r'\$(\w) ([^$]*)\$', r'<i>\1</i> \2', escape(text, quote=False))
 
+# %% ../../nbs/study/47_pages.ipynb #17e080d8
 def verdict_card(
     v:Verdict,
     example:dict|None=None,      # a record that it rests on
 ) -> Html:
-    "The verdict with its finding, its reason and its budget."
-    lines = [f'{badge(v.text)} <strong>{escape(finding(v))}</strong>', f'<span class="interval">{escape(effect_text(v))}{f", {100*RULES[v.claim.rule].level:.0f} % interval over seeds" if "[" in effect_text(v) else ""}</span>']
+    "The verdict with its finding, its reason and its budget; its numbers are links to what they rest on."
+    said = verdict_numbers(v, f'#{v.claim.id.lower()}', f'trace-{v.claim.id}')
+    level = f', {100*RULES[v.claim.rule].level:.0f} % interval over seeds' if 'interval' in said else ''
+    p = f"; <i>p</i> = {said['p']}, corrected {said['p_holm']}" if 'p' in said else ''
+    lines = [f'{badge(v.text)} <strong>{escape(finding(v))}</strong>', f'<span class="interval">{said.get("effect", "")} {said.get("interval", "")}{level}{p}</span>']
     lines += [f'<span class="because">Because {_math(v.because)}.</span>'] if v.because else []
     chips = ''.join(f'<span>{escape(chip)}</span>' for chip in budget_chips(v, example)) if example else ''
     return Html(f'<div class="verdict-box {style_of(v.word)}" data-claim="{v.claim.id}" data-glyph="{glyph_of(v.word)}">'
-                + ''.join(f'<p>{line}</p>' for line in lines) + f'<p class="chips">{chips}</p></div>')
+                + ''.join(f'<p>{line}</p>' for line in lines) + f'<p class="chips">{chips}</p>{verdict_trace(v, f"trace-{v.claim.id}")}</div>')
 
 # %% ../../nbs/study/47_pages.ipynb #2c213e02
 def _search_text(claim:Claim) -> str:
@@ -238,9 +243,16 @@ def readings_table(v:Verdict, records:list[dict]) -> pd.DataFrame:
 # %% ../../nbs/study/47_pages.ipynb #2396f6a1
 def _run_line(r:dict) -> str:
     name, layer = escape(r.get('rung_of', r['run_id'])), r.get('layer')
-    link = f'<a href="records/{layer}/{name}.json">{name}</a> ({layer})' if layer else name
+    link = f'{run_link(r)} (<a href="records/{layer}/{name}.json">record</a>, {layer})' if layer else name
     return (f'<li><code>{escape(rerun_command(r["config"]))}</code><br>{link}, {code_text(r)}, '
             f'{escape(r["environment"]["gpu"] or r["environment"]["cpu"])}</li>')
+
+def _linked_seeds(claim:Claim, arms:dict) -> str:
+    "The table of seeds; each number leads to its run."
+    table = seeds_table(claim, arms)
+    for arm, by_seed in arms.items():
+        for s, r in by_seed.items(): table.loc[arm, f'seed {s}'] = number(table.loc[arm, f'seed {s}'], run_address(r))
+    return scrolling(table.rename(index=escape), escape=False)
 
 # %% ../../nbs/study/47_pages.ipynb #1efc1083
 def _details(claim:Claim, v:Verdict, arms:dict, records:list[dict]) -> Html:
@@ -250,18 +262,12 @@ def _details(claim:Claim, v:Verdict, arms:dict, records:list[dict]) -> Html:
     if RULES[claim.rule].measures:
         reference = reference_of(claim, arms)
         real = f'<p>Real reference (real images in the generated ones’ place): {format_number(reference)}.</p>' if reference is not None else ''
-        parts['Seeds'] = scrolling(seeds_table(claim, arms)) + real
+        parts['Seeds'] = _linked_seeds(claim, arms) + real
     if v.effect is not None and len(others := readings_table(v, records)) > 1:
         parts['Judged by other measures'] = '<p>A second opinion, from the same runs, by the same rule, without a correction.</p>' + scrolling(others)
     runs = [r for by_seed in arms.values() for r in by_seed.values()]
     parts[f'The {len(runs)} runs'] = f'<ul>{"".join(map(_run_line, runs))}</ul>'
     return Html('<div class="details">' + ''.join(_folded(title, inside) for title, inside in parts.items()) + '</div>')
-
-def _command(claim:Claim, v:Verdict) -> str:
-    more = f' SEEDS={v.n_seeds}' if v.profile and v.n_seeds > n_seeds(claim, v.profile) else ''
-    more += f' RUNGS={claim.times.bit_length()}' if claim.times > 1 else ''
-    more += ' RUNS=own' if set(v.layers) == {'own'} else ''
-    return f'make study CLAIM={claim.id} PROFILE={v.profile or "full"}{more}' if claim.arms else ''
 
 def _what_if(v:Verdict) -> str:
     return f' <a href="sensitivity.html#sensitivity&amp;claim={v.claim.id}">What would change this verdict?</a>' if v.effect is not None and RULES[v.claim.rule].compares_two else ''
@@ -273,8 +279,7 @@ def claim_page(
 ):                                    # parts to be displayed, one after the other
     "Everything about one claim."
     v = outcome(course)
-    claim = v.claim
-    arms = arm_records(claim, records, v.profile) if v.profile else {}
+    claim, arms = v.claim, v.records
     runs = [r for by_seed in arms.values() for r in by_seed.values()]
     note = f'\n\n{claim.note}' if claim.note else ''
     yield Text(f'> {claim.quote}\n>\n> — {claim.source}\n\n**Tested:** {claim.tested}{note}')
@@ -285,9 +290,10 @@ def claim_page(
     if (twins := twins_table(claim, arms)) is not None:
         yield Text(f'**Repeated here:** {len(twins)} of these runs are published and were run again; {sum(twins.outcome == "same")} came out the same.')
         yield twins
-    again = f' {"Run it again" if v.profile else "Run it"}: `{command}`.' if (command := _command(claim, v)) else ''
+    again = f' {"Run it again" if v.profile else "Run it"}: `{command}`.' if (command := study_command(v)) else ''
     problem = problem_link(*problem_text(v, runs, command, claim_hash(claim), effect_text(v)))
-    yield Text(f'{explain(v)}{_what_if(v)}{again} Claim `{claim_hash(claim)}`.\n\n{problem}')
+    explained = with_numbers(explain(v), v, verdict_numbers(v, f'#{claim.id.lower()}', f'trace-{claim.id}'))
+    yield Text(f'{explained}{_what_if(v)}{again} Claim `{claim_hash(claim)}`.\n\n{problem}')
     if runs: yield _details(claim, v, arms, records)
 
 # %% ../../nbs/study/47_pages.ipynb #25cd719d
@@ -308,8 +314,7 @@ class Study:
 
     def arms(self, id:str) -> dict:            # arm → seed → record; empty if nothing has been run
         "The runs on which the verdict on a claim rests."
-        v = self.verdicts[id]
-        return arm_records(v.claim, self.records, v.profile) if v.profile else {}
+        return self.verdicts[id].records
 
     def rest(self):                            # parts to be displayed
         "The claims that the chapter has not shown yet, each below a heading."
