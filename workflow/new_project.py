@@ -80,7 +80,7 @@ def project_chapter(
     ids:list[str],       # of its claims: 'F1', …
 ) -> str:                # text of an .ipynb file
     "The skeleton of a project's chapter."
-    setup = ('from dcgan_nb.study.pages import open_study, recipe_table\nfrom IPython.display import display\n\n'
+    setup = ('from dcgan_nb.study.pages import open_study\nfrom dcgan_nb.study.tables import recipe_table\nfrom IPython.display import display\n\n'
              f"study = open_study('{letter}', runs_dir, records_dir, prefer)")
     cells = [(f'# Project {letter}: {title}\n\n> What the project asks, in one sentence.',),
              ('What was done, on which data, and what the authors concluded.\n\n'
