@@ -4,7 +4,9 @@ import re
 import shutil
 
 import pytest
+import torch
 
+from dcgan_nb.gan.networks import build_generator, generate, load_generator, save_generator
 from dcgan_nb.runs.records import read_record
 from dcgan_nb.study.claims import CLAIMS, arm_records, study_records
 from dcgan_nb.study.judge import judge
@@ -97,3 +99,22 @@ def test_changed_code_is_not_published(run, repeated, tmp_path):
     assert made.returncode == 0, made.stderr
     assert len(list(tmp_path.glob('*/record.json'))) == 2 and made.stdout.count('-s0-') == 2 and 'as their code was changed and not committed' in made.stdout
     assert all(not json.loads(p.read_text())['code']['dirty'] for p in tmp_path.glob('*/record.json'))
+
+
+def test_the_generator_of_the_first_seed_is_published_in_half_the_bytes(run, repeated, tmp_path):
+    clean = [folder for folder in repeated.iterdir() if '-s1-' in folder.name][:1] + [folder for folder in repeated.iterdir() if '-s0-' in folder.name]
+    G = build_generator('dcgan', latent_dim=16, channels=1, size=28, width=8)
+    for folder in clean:
+        shutil.copytree(folder, tmp_path/'runs'/folder.name)
+        save_generator(G, tmp_path/'runs'/folder.name/'generator.safetensors')
+        record = json.loads((folder/'record.json').read_text())
+        record['code']['dirty'] = False
+        (tmp_path/'runs'/folder.name/'record.json').write_text(json.dumps(record))
+    made = run('python', '-c', f"from dcgan_nb.study.plan import publish; publish({str(tmp_path/'runs')!r}, {str(tmp_path/'out')!r})")
+    assert made.returncode == 0, made.stderr
+    published = list(tmp_path.glob('out/*/generator.safetensors'))
+    assert len(published) == 2 and all('-s0-' in path.parent.name for path in published) and len(list(tmp_path.glob('out/*/record.json'))) == 3
+    z = torch.randn(20, 16)
+    for path in published:
+        assert path.stat().st_size < 0.6 * (tmp_path/'runs'/path.parent.name/path.name).stat().st_size
+        assert (generate(load_generator(path), z) - generate(G.eval(), z)).abs().max() < 2 * 2/255

@@ -19,7 +19,7 @@ from dcgan_nb.runs.checkpoint import NEWEST, PREVIOUS, resume, save_checkpoint
 from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.records import read_record, read_records, scan_records
 
-SMALL = dict(profile='smoke', device='cpu', epochs=12, g_width=8, d_width=8, n_eval=50, recipe='b_before', checkpoint_epochs=1)   # dropout and soft labels: every random stream
+SMALL = dict(profile='smoke', device='cpu', epochs=7, g_width=8, d_width=8, n_eval=50, recipe='b_before', checkpoint_epochs=1)   # dropout and soft labels: every random stream
 PARAMETERS = [str(x) for k, v in SMALL.items() for x in ('-p', k, v)]
 
 

@@ -285,10 +285,12 @@ def draw_z(
 
 # %% ../../nbs/gan/10_networks.ipynb #1720aa15
 def generator_bytes(
-    G:Network,      # from `build_generator`: its `spec` goes into the file
+    G:Network,          # from `build_generator`: its `spec` goes into the file
+    half:bool=False,    # its numbers as float16
 ) -> bytes:
     "A generator and its spec as one safetensors file."
-    return save({k: v.detach().cpu().contiguous() for k, v in G.state_dict().items()},
+    kept = lambda v: v.half() if half and v.is_floating_point() else v
+    return save({k: kept(v.detach().cpu()).contiguous() for k, v in G.state_dict().items()},
                 metadata={'generator': json.dumps(G.spec, sort_keys=True)})
 
 def save_generator(

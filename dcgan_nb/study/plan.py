@@ -17,7 +17,7 @@ import torch
 
 from ..foundations.core import InputError, project_root, write_file
 from ..foundations.datasets import DATASETS
-from ..gan.networks import build_discriminator, build_generator
+from ..gan.networks import GENERATOR, build_discriminator, build_generator, generator_bytes, load_generator
 from ..runs.config import RunConfig, overrides, papermill_parameters
 from ..runs.ladder import rungs
 from ..runs.parameters import EXAMPLES
@@ -175,7 +175,7 @@ def publish(
     runs_dir:str='reports/runs',
     records_dir:str='reports/records',
 ) -> list[str]:     # ids of the runs whose records were copied
-    "Copy the records that claims and examples rest on, with their samples, from one's own runs to the published ones; none of changed code."
+    "Copy the records that claims and examples rest on, with their samples and the generators of the first seed, from one's own runs to the published ones; none of changed code."
     wanted, done, dirty = _published(), [], []
     for r in read_records(project_root()/runs_dir):
         if config_key(r['config'], 'seed', 'rungs') not in wanted: continue
@@ -188,6 +188,8 @@ def publish(
         pictures = ['samples.png'] * (seed < 3) + ['samples_by_epoch.png'] * (seed == 0)
         for name in (*pictures, 'record.json'):
             write_file(folder/name, (r['folder']/name).read_bytes())
+        if seed == 0 and r['status'] == 'finished' and (r['folder']/GENERATOR).exists():
+            write_file(folder/GENERATOR, generator_bytes(load_generator(r['folder']), half=True))
         done.append(r['run_id'])
     print(f'{len(done)} records in {records_dir}')
     if dirty: print(f"left out, as their code was changed and not committed: {', '.join(dirty)}; commit, and run them again with -p force true")
