@@ -28,8 +28,7 @@ RECIPES = Registry('recipe', standard={})     # name → parameters that depart 
 
 # %% ../../nbs/runs/30_parameters.ipynb #96d3d710
 PROFILES = Registry('profile',
-    smoke = dict(dataset='fashion_mnist_sample', g_width=16, d_width=16, batch_size=25, epochs=4,
-                 n_eval=500),
+    smoke = dict(dataset='fashion_mnist_sample', g_width=16, d_width=16, batch_size=25, epochs=4, n_eval=500),
     cpu = dict(g_width=32, d_width=32, batch_size=32, epochs=4),
     full = {},
 )
