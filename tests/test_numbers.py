@@ -12,6 +12,8 @@ from dcgan_nb.runs.records import read_records
 from dcgan_nb.study.run_pages import run_page
 from dcgan_nb.scores.metrics import METRICS
 from dcgan_nb.study.claims import chosen_claims
+from dcgan_nb.study.pages import _linked_seeds, open_study
+from dcgan_nb.study.rules import RULES
 
 load_projects()
 
@@ -148,3 +150,12 @@ def test_the_page_of_a_run_is_narrow_enough_for_a_phone_and_can_be_read_in_the_d
         assert page.evaluate('document.documentElement.scrollWidth') <= 391
         assert not [(v['id'], v['nodes'][0]['html'][:200]) for v in Axe().run(page).response['violations'] if v['impact'] in ('serious', 'critical')]
         page.close()
+
+
+def test_the_seeds_of_every_claim_lead_to_their_runs():
+    study = open_study('', 'no/such/folder')
+    for id, verdict in study.verdicts.items():
+        if not (arms := study.arms(id)) or not RULES[verdict.claim.rule].measures: continue
+        shown = _linked_seeds(verdict.claim, arms)
+        for by_seed in arms.values():
+            for r in by_seed.values(): assert f'runs/{r.get("rung_of", r["run_id"])}.html"' in shown, (id, r['run_id'])

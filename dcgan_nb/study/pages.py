@@ -219,7 +219,7 @@ def _run_line(r:dict) -> str:
 
 def _linked_seeds(claim:Claim, arms:dict) -> str:
     "The table of seeds; each number leads to its run."
-    table = seeds_table(claim, arms)
+    table = seeds_table(claim, arms).copy()      # the table of a single arm cannot be written into
     for arm, by_seed in arms.items():
         for s, r in by_seed.items(): table.loc[arm, f'seed {s}'] = number(table.loc[arm, f'seed {s}'], run_address(r))
     return scrolling(table.rename(index=escape), escape=False)
