@@ -26,9 +26,9 @@ const lab = (() => {
     const paid = Object.values(PENALTIES[penalty]).map(cost => cost(psi ** 2)), sum = i => paid.reduce((total, p) => total + p[i], 0)
     return { dLoss, gLoss, penalty: sum(0), theta: gFake * psi, psi: dFake * theta + weight * sum(1) * 2 * psi }
   }
-  function smallestStep(settings, theta, psi) {      // D first, as in training; or both from the same place
-    const { lr, alternating } = settings, next = psi - lr * smallest(settings, theta, psi).psi
-    return [theta - lr * smallest(settings, theta, alternating ? next : psi).theta, next]
+  function smallestStep(settings, theta, psi) {      // D first, as in training; or both at once
+    const { rate, both } = settings, next = psi - rate * smallest(settings, theta, psi).psi
+    return [theta - rate * smallest(settings, theta, both ? psi : next).theta, next]
   }
 
   // Random numbers that are the same everywhere: a counter, thoroughly mixed.
@@ -147,12 +147,14 @@ const lab = (() => {
   }
   const drawn = (modes, n, rng) => Array.from({ length: n }, () => { const [x, y] = modes[Math.floor(rng.uniform() * modes.length)]; return [x + SPREAD * rng.normal(), y + SPREAD * rng.normal()] })
 
-  // The GAN of points. Settings: data, loss, penalty, weight, optimizer, lr, ahead (steps of D before the first of G), dSteps, batch, width, seed.
+  // The GAN of points. Settings: data, loss, penalty, weight, optimizer (of G; D has Adam), lr, ahead (steps of D before the first of G),
+  // g_steps (of G for each of D), batch, width, seed.
   const LATENT = 2
   function gan(settings) {
     const rng = random(settings.seed), { width, data } = settings
     const G = network([LATENT, width, width, 2], rng), D = network([2, width, width, 1], rng)
-    return { settings, rng, G, D, modes: DATA[data], dOptimizer: optimizer(D, settings), gOptimizer: optimizer(G, settings), steps: 0, dSteps: 0 }
+    G.at(-1).w.forEach((row, i) => { G.at(-1).w[i] = row.map(x => x / 10) })      // G begins with a spot in the middle
+    return { settings, rng, G, D, modes: DATA[data], dOptimizer: optimizer(D, { ...settings, optimizer: 'adam' }), gOptimizer: optimizer(G, settings), steps: 0 }
   }
   function dStep(it) {
     const { settings, rng, G, D, modes } = it, n = settings.batch
@@ -161,7 +163,7 @@ const lab = (() => {
     const mix = PENALTIES[settings.penalty].between ? Array.from({ length: n }, rng.uniform) : null
     const { loss, penalty, sum } = dGradient(D, settings, it.real, fake, mix)
     it.dOptimizer(sum)
-    Object.assign(it, { dLoss: loss, penalty, dSteps: it.dSteps + 1 })
+    Object.assign(it, { dLoss: loss, penalty })
   }
   function gStep(it) {
     const { settings, rng, G, D } = it
@@ -171,18 +173,201 @@ const lab = (() => {
   }
   function train(it, n = 1) {
     for (; n > 0; n--) {
-      for (let d = it.steps ? it.settings.dSteps : it.settings.dSteps + it.settings.ahead; d > 0; d--) dStep(it)
-      gStep(it)
+      for (let d = it.steps ? 1 : 1 + it.settings.ahead; d > 0; d--) dStep(it)
+      for (let g = it.settings.g_steps; g > 0; g--) gStep(it)
       it.steps++
     }
     return it
   }
 
   // What came of it: a mode is covered if it has at least a tenth of its share, within three standard deviations; the noise is always the same.
-  const samples = (it, n = 400) => { const rng = random(1); return Array.from({ length: n }, () => output(it.G, rng.normals(LATENT))) }
+  const samples = (it, n = 400) => { const rng = random(0); return Array.from({ length: n }, () => output(it.G, rng.normals(LATENT))) }
   function covered(modes, points) {
     const near = modes.map(([x, y]) => points.filter(p => Math.hypot(p[0] - x, p[1] - y) < 3 * SPREAD).length)
     return { modes: near.filter(n => n >= points.length / modes.length / 10).length, near: near.reduce((a, b) => a + b, 0) / points.length }
   }
   return { LOSSES, PENALTIES, DATA, smallest, smallestStep, random, network, forward, output, dGradient, gGradient, values, norm, optimizer, drawn, gan, dStep, gStep, train, samples, covered }
 })()
+
+// The page: one choice of loss and penalty for both GANs, what each has of its own below it, and a few choices that are worth seeing.
+addEventListener('DOMContentLoaded', () => document.querySelectorAll('figure.lab').forEach(figure => {
+  'use strict'
+  const { defaults, presets, titles } = JSON.parse(figure.querySelector('script').textContent)
+  const element = (tag, given = {}, ...inside) => { const made = Object.assign(document.createElement(tag), given); made.append(...inside); return made }
+  const calm = matchMedia('(prefers-reduced-motion: reduce)'), short = x => String(+x.toPrecision(2)).replace('-', '−')
+  const LONG = 4000      // steps after which it pauses by itself
+
+  // What can be chosen, and how: a list, a slider of such values, a number or a yes.
+  const powers = (low, high) => Array.from({ length: (high - low) * 3 + 1 }, (_, i) => +(10 ** (low + Math.floor(i / 3)) * [1, 2, 5][i % 3]).toPrecision(1))
+  const CHOICES = {
+    loss: { label: 'Loss', of: Object.keys(lab.LOSSES) }, penalty: { label: 'Penalty', of: Object.keys(lab.PENALTIES) }, weight: { label: 'Its weight', slide: [0.03, 0.1, 0.3, 1, 3, 10] },
+    rate: { label: 'Learning rate', slide: [...powers(-2, 0)] }, both: { label: 'Both players at once', yes: true },
+    data: { label: 'Data', of: Object.keys(lab.DATA) }, lr: { label: 'Learning rate', slide: [0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05] }, optimizer: { label: 'G’s steps by', of: ['adam', 'sgd'] },
+    ahead: { label: 'D begins earlier, by steps', slide: [0, 100, 300, 1000] }, g_steps: { label: 'Steps of G for one of D', slide: [1, 2, 3, 5, 10] }, seed: { label: 'Seed', least: 1, most: 999 },
+  }
+  const known = (name, given) => {
+    const { of, slide, yes, least, most } = CHOICES[name]
+    if (of) return of.includes(given) ? given : undefined
+    if (yes) return given === 'true' || given === 'false' ? given === 'true' : undefined
+    if (given.trim() === '' || !isFinite(given)) return undefined
+    return slide ? slide.reduce((a, b) => Math.abs(b - given) < Math.abs(a - given) ? b : a) : Math.min(most, Math.max(least, Math.round(given)))
+  }
+
+  // The address holds what is chosen: #lab&preset=…, and what departs from it.
+  let preset, settings, numbers, path, points, courses, running = false
+  const ofPreset = name => ({ ...defaults, ...presets[name].settings })
+  function fromAddress() {
+    const given = location.hash.startsWith('#lab') ? Object.fromEntries(new URLSearchParams(location.hash.slice(1))) : {}
+    preset = Object.hasOwn(presets, given.preset) ? given.preset : Object.keys(presets)[0]
+    settings = ofPreset(preset)
+    for (const name in CHOICES) if (name in given) settings[name] = known(name, given[name]) ?? settings[name]
+  }
+  function toAddress() {
+    const usual = ofPreset(preset), said = new URLSearchParams({ preset })
+    for (const name in CHOICES) if (settings[name] !== usual[name]) said.set(name, settings[name])
+    history.replaceState(null, '', '#lab&' + said)
+  }
+
+  const inputs = {}
+  function control(name) {
+    const { label, of, slide, yes, least, most } = CHOICES[name]
+    const choose = value => { settings[name] = value; pause(); restart(); toAddress() }
+    if (of) {
+      const select = element('select', { onchange: () => choose(select.value) }, ...of.map(value => element('option', { value, textContent: titles[value] ?? value })))
+      inputs[name] = value => { select.value = value }
+      return element('label', {}, `${label} `, select)
+    }
+    if (slide) {
+      const said = element('span', { className: 'value' }), input = element('input', { type: 'range', min: 0, max: slide.length - 1, step: 1, oninput: () => choose(slide[input.value]) })
+      inputs[name] = value => { input.value = slide.indexOf(value); said.textContent = ` ${value}`; input.setAttribute('aria-valuetext', value) }
+      return element('label', {}, `${label} `, input, said)
+    }
+    const input = element('input', yes ? { type: 'checkbox', onchange: () => choose(input.checked) } : { type: 'number', min: least, max: most, onchange: () => choose(known(name, input.value) ?? settings[name]) })
+    inputs[name] = value => { if (yes) input.checked = value; else input.value = value }
+    return yes ? element('label', {}, input, ` ${label}`) : element('label', {}, `${label} `, input)
+  }
+
+  const canvas = label => element('canvas', { role: 'img', ariaLabel: label })
+  const plane = canvas(''), cloud = canvas(''), chart = canvas(''), ofNumbers = element('p'), ofPoints = element('p'), see = element('p', { className: 'see' }), told = element('p', { className: 'told' })
+  told.setAttribute('role', 'status')
+  const buttons = Object.entries(presets).map(([name, { title }]) => element('button', { type: 'button', textContent: title, onclick: () => { pause(); preset = name; settings = ofPreset(name); restart(); toAddress(); if (!calm.matches) start() } }))
+  const go = element('button', { type: 'button', className: 'go', onclick: () => running ? pause() : start() })
+  const step = element('button', { type: 'button', textContent: 'Step', onclick: () => { pause(); advance(1, 1); show() } })
+  const reset = element('button', { type: 'button', textContent: 'Reset', onclick: () => { pause(); restart() } })
+  const row = (...inside) => element('div', { className: 'controls' }, ...inside)
+  figure.append(row(...buttons), see, row(...['loss', 'penalty', 'weight'].map(control)), row(go, step, reset),
+    element('div', { className: 'sides' },
+      element('div', {}, element('h3', { textContent: 'Two numbers' }), plane, ofNumbers, row(...['rate', 'both'].map(control))),
+      element('div', {}, element('h3', { textContent: 'Points in the plane' }), cloud, chart, ofPoints, row(...['data', 'lr', 'optimizer', 'ahead', 'g_steps', 'seed'].map(control)))),
+    told)
+
+  function restart() {
+    numbers = [1, 0]
+    path = [numbers]
+    points = lab.gan(settings)
+    courses = []
+    show()
+  }
+  function advance(nNumbers, nPoints) {
+    for (; nNumbers > 0 && path.length <= LONG && numbers.every(x => Math.abs(x) < 1e3); nNumbers--) path.push(numbers = lab.smallestStep(settings, ...numbers))
+    lab.train(points, nPoints)
+    courses.push([points.steps, points.gGrad, lab.covered(points.modes, lab.samples(points, 200)).modes])
+  }
+  // A frame is as many steps as fit into it; where the reader wants little motion, two pictures a second.
+  function frame() {
+    if (!running) return
+    const end = performance.now() + 30
+    do advance(1, 4); while (calm.matches && performance.now() < end + 370)
+    show()
+    if (points.steps >= LONG) return pause()
+    calm.matches ? setTimeout(frame, 100) : requestAnimationFrame(frame)
+  }
+  function start() {
+    if (points.steps >= LONG) restart()
+    running = true
+    show()
+    setTimeout(frame)
+  }
+  function pause() { if (running) { running = false; show() } }
+
+  // Pictures: as sharp as the screen, in the colors of the page.
+  function pen(canvas, ratio) {
+    const width = canvas.clientWidth || 300, height = width * ratio, scale = devicePixelRatio || 1
+    if (canvas.width !== Math.round(width * scale)) { canvas.width = Math.round(width * scale); canvas.height = Math.round(height * scale) }
+    const c = canvas.getContext('2d')
+    c.setTransform(scale, 0, 0, scale, 0, 0)
+    c.clearRect(0, 0, width, height)
+    c.font = '12px system-ui, sans-serif'
+    return [c, width, height, getComputedStyle(canvas).color]
+  }
+  const BLUE = '1, 115, 178', ORANGE = '213, 94, 0', GREEN = '2, 158, 115'
+  const dot = (c, x, y, r, color) => { c.fillStyle = color; c.beginPath(); c.arc(x, y, r, 0, 7); c.fill() }
+  function line(c, places, color, width = 1.5) {
+    Object.assign(c, { strokeStyle: color, lineWidth: width })
+    c.beginPath()
+    places.forEach(([x, y], i) => i ? c.lineTo(x, y) : c.moveTo(x, y))
+    c.stroke()
+  }
+  function drawNumbers() {
+    const [c, width, , ink] = pen(plane, 1), reach = 2, to = (theta, psi) => [(theta + reach) / 2 / reach * width, (reach - psi) / 2 / reach * width]
+    c.globalAlpha = 0.45
+    for (let i = -8; i <= 8; i++) for (let j = -8; j <= 8; j++) {
+      const at = [i / 4.25, j / 4.25], field = lab.smallest(settings, ...at), size = Math.hypot(field.theta, field.psi)
+      if (size < 1e-9) continue
+      const long = 0.17 * Math.min(1, 0.35 + size / 2) / size, tip = [at[0] - field.theta * long, at[1] - field.psi * long], [x, y] = to(...tip)
+      line(c, [to(...at), [x, y]], ink, 1)
+      dot(c, x, y, 1.6, ink)
+    }
+    c.globalAlpha = 1
+    line(c, path.map(p => to(...p)), `rgb(${BLUE})`, 2)
+    line(c, [to(-0.08, 0), to(0.08, 0)], ink, 2)
+    line(c, [to(0, -0.08), to(0, 0.08)], ink, 2)
+    dot(c, ...to(...numbers), 6, `rgb(${ORANGE})`)
+    c.fillStyle = ink
+    c.fillText('θ: what G makes →', 6, width - 8)
+    c.fillText('ψ: what D has learned ↑', 6, 16)
+    ofNumbers.textContent = `Step ${path.length - 1}: θ = ${short(numbers[0])}, ψ = ${short(numbers[1])}, distance from the equilibrium ${short(Math.hypot(...numbers))}.`
+    plane.ariaLabel = `The two-number GAN in the plane of θ and ψ. ${ofNumbers.textContent}`
+  }
+  function drawPoints() {
+    const [c, width, , ink] = pen(cloud, 1), reach = 1.7, n = 40, size = width / n, to = ([x, y]) => [(x + reach) / 2 / reach * width, (reach - y) / 2 / reach * width]
+    for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) {
+      const score = Math.tanh(lab.output(points.D, [((i + 0.5) / n * 2 - 1) * reach, (1 - (j + 0.5) / n * 2) * reach])[0] / 4)
+      c.fillStyle = `rgba(${score > 0 ? BLUE : ORANGE}, ${Math.abs(score) * 0.45})`
+      c.fillRect(i * size, j * size, size + 0.5, size + 0.5)
+    }
+    for (const p of lab.drawn(points.modes, 200, lab.random(0))) dot(c, ...to(p), 2.2, `rgba(${GREEN}, 0.7)`)
+    const made = lab.samples(points, 200), found = lab.covered(points.modes, made)
+    for (const p of made) dot(c, ...to(p), 2.2, ink)
+    ofPoints.textContent = `Step ${points.steps}: ${found.modes} of ${points.modes.length} modes covered, ${Math.round(100 * found.near)} % of the points near one. Norm of G’s gradient ${points.steps ? short(points.gGrad) : '–'}.`
+    cloud.ariaLabel = `Real and generated points, and D’s score. ${ofPoints.textContent}`
+  }
+  function drawCourse() {
+    const [c, width, height, ink] = pen(chart, 0.34), most = Math.max(400, points.steps), x = step => step / most * width, fit = v => Math.min(1, Math.max(0, v))
+    const power = v => 16 + (height - 22) * (1 - fit((Math.log10(v) + 5) / 6)), share = v => 16 + (height - 22) * (1 - v / points.modes.length)
+    for (const p of [-4, -2, 0]) { c.globalAlpha = 0.25; line(c, [[0, power(10 ** p)], [width, power(10 ** p)]], ink, 1); c.globalAlpha = 1; c.fillStyle = ink; c.fillText(`10${{ '-4': '⁻⁴', '-2': '⁻²', 0: '⁰' }[p]}`, width - 26, power(10 ** p) - 2) }
+    line(c, courses.map(([s, , modes]) => [x(s), share(modes)]), `rgba(${GREEN}, 0.8)`)
+    line(c, courses.map(([s, g]) => [x(s), power(g)]), ink)
+    c.fillText('norm of G’s gradient', 2, 11)
+    c.fillStyle = `rgb(${GREEN})`
+    c.fillText(`modes, 0 … ${points.modes.length}`, 130, 11)
+    chart.ariaLabel = `The course of the norm of G’s gradient and of the modes covered over ${points.steps} steps`
+  }
+  function show() {
+    for (const name in inputs) inputs[name](settings[name])
+    buttons.forEach((button, i) => button.setAttribute('aria-pressed', Object.keys(presets)[i] === preset))
+    see.textContent = presets[preset].see
+    go.textContent = running ? 'Pause' : 'Start'
+    drawNumbers()
+    drawPoints()
+    drawCourse()
+    if (!running) told.textContent = points.steps ? `${ofNumbers.textContent} ${ofPoints.textContent}` : ''
+  }
+
+  addEventListener('hashchange', () => { if (location.hash.startsWith('#lab')) { pause(); fromAddress(); restart() } })
+  fromAddress()
+  restart()
+  let width
+  new ResizeObserver(([{ contentRect }]) => { if (contentRect.width !== width) { width = contentRect.width; show() } }).observe(figure)
+  new MutationObserver(() => show()).observe(document.documentElement, { attributes: true, attributeFilter: ['data-theme'] })
+}))
