@@ -311,7 +311,7 @@ addEventListener('DOMContentLoaded', () => document.querySelectorAll('figure.lab
   function drawNumbers() {
     const [c, width, , ink] = pen(plane, 1), reach = 2, to = (theta, psi) => [(theta + reach) / 2 / reach * width, (reach - psi) / 2 / reach * width]
     c.globalAlpha = 0.45
-    for (let i = -8; i <= 8; i++) for (let j = -8; j <= 8; j++) {
+    for (let i = -8; i <= 8; i++) for (let j = -7; j <= 7; j++) {
       const at = [i / 4.25, j / 4.25], field = lab.smallest(settings, ...at), size = Math.hypot(field.theta, field.psi)
       if (size < 1e-9) continue
       const long = 0.17 * Math.min(1, 0.35 + size / 2) / size, tip = [at[0] - field.theta * long, at[1] - field.psi * long], [x, y] = to(...tip)
@@ -330,11 +330,11 @@ addEventListener('DOMContentLoaded', () => document.querySelectorAll('figure.lab
     plane.ariaLabel = `The two-number GAN in the plane of θ and ψ. ${ofNumbers.textContent}`
   }
   function drawPoints() {
-    const [c, width, , ink] = pen(cloud, 1), reach = 1.7, n = 40, size = width / n, to = ([x, y]) => [(x + reach) / 2 / reach * width, (reach - y) / 2 / reach * width]
+    const [c, width, , ink] = pen(cloud, 1), reach = 1.7, n = 40, edge = i => Math.round(i * width / n), to = ([x, y]) => [(x + reach) / 2 / reach * width, (reach - y) / 2 / reach * width]
     for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) {
       const score = Math.tanh(lab.output(points.D, [((i + 0.5) / n * 2 - 1) * reach, (1 - (j + 0.5) / n * 2) * reach])[0] / 4)
       c.fillStyle = `rgba(${score > 0 ? BLUE : ORANGE}, ${Math.abs(score) * 0.45})`
-      c.fillRect(i * size, j * size, size + 0.5, size + 0.5)
+      c.fillRect(edge(i), edge(j), edge(i + 1) - edge(i), edge(j + 1) - edge(j))
     }
     for (const p of lab.drawn(points.modes, 200, lab.random(0))) dot(c, ...to(p), 2.2, `rgba(${GREEN}, 0.7)`)
     const made = lab.samples(points, 200), found = lab.covered(points.modes, made)
