@@ -194,7 +194,7 @@ def plot_smallest(
     for ax, (title, settings) in zip(axes.flat, cases.items()):
         path = smallest_path(**settings)
         ax.plot(*path.T, lw=0.9)
-        ax.plot(*path[-1], 'o', color='C3')
+        ax.plot(*path[-1], 'o', color='#d55e00')
         ax.plot(0, 0, '+', color='0.4', ms=12)
         ax.set(title=title, xlabel='θ (what G makes)', aspect='equal', xlim=(-1.7, 1.7), ylim=(-1.7, 1.7))
     axes[0, 0].set_ylabel('ψ (what D has learned)')
@@ -210,7 +210,7 @@ def plot_points(
         data, made = gan.settings['data'], point_samples(gan)
         with torch.no_grad(): score = gan.score(torch.from_numpy(np.stack([x.ravel(), y.ravel()], 1))).numpy().reshape(x.shape)
         ax.imshow(np.tanh(score/4), extent=(-1.7, 1.7, -1.7, 1.7), origin='lower', cmap=SCORES, vmin=-2, vmax=2)
-        ax.plot(*drawn_points(data, 200, Random(0)).T, '.', color='C2', ms=3, label='real')
+        ax.plot(*drawn_points(data, 200, Random(0)).T, '.', color='#029e73', ms=3, label='real')
         ax.plot(*made.T, '.', color='black', ms=3, label='generated')
         modes, near = covered(data, made)
         ax.set(title=title, xlabel=f'{modes} of {len(DATA[data])} modes covered', xticks=(), yticks=())
