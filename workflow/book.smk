@@ -5,7 +5,7 @@
 # changed, or the build before failed, all is made from scratch.
 rule html:
     input: [f'{BOOK}/{name}.ipynb' for name in ('index', 'readme', *OWN_RULES, *CHAPTERS, *(f'{part}/{name}' for name, part in LIBRARY.items()))],
-        examples=EXAMPLE_PAGES, toc='_toc.yml', config='_config.yml', assets=[f'nbs/assets/{name}' for name in ('book.css', 'book.js', 'live.js', 'explore.js', 'numbers.js', 'rules.js', 'sensitivity.js', 'favicon.svg', 'samples.png')]
+        examples=EXAMPLE_PAGES, toc='_toc.yml', config='_config.yml', assets=[f'nbs/assets/{name}' for name in ('book.css', 'book.js', 'live.js', 'explore.js', 'numbers.js', 'rules.js', 'sensitivity.js', 'lab.js', 'favicon.svg', 'samples.png')]
     output: f'{HTML}/index.html'
     params: without='' if EXAMPLE_PAGES else '/glob: examples/d'      # Sphinx warns of a pattern that finds nothing
     shell: """
