@@ -121,6 +121,7 @@ def same_arithmetic(record:dict, repeated:dict) -> bool:
     real = [{key: m.get('reference') for key, m in r['metrics'].items()} for r in (record, repeated)]
     return said[0] == said[1] and real[0] == real[1] != {}
 
+# %% ../../nbs/study/55_audit.ipynb #bc783cdc
 def grade(
     record:dict,               # published
     repeated:dict,             # made again by the same code
@@ -146,7 +147,7 @@ def _by_seeds(record, repeated, others):
     if outside := outside_noise(record, repeated, others): return DIFFERENT, 'another arithmetic, and no ordinary seed. ' + '; '.join(outside)
     return NOISE, f'another arithmetic; all scores lie where {len(others)} other seeds expect them'
 
-# %% ../../nbs/study/55_audit.ipynb #549b719d
+# %% ../../nbs/study/55_audit.ipynb #6a21f642
 def largest_share(
     n:int,                # repetitions
     n_different:int=0,    # of them

@@ -98,6 +98,7 @@ def seal(reports:str='reports') -> None:      # with the folder records
     write_file(folder/VERDICTS, json.dumps(verdicts, indent=1, ensure_ascii=False, allow_nan=False) + '\n')
     print(f'{len(there)} files in {reports}/{MANIFEST}, {len(verdicts)} verdicts in {reports}/{VERDICTS}')
 
+# %% ../../nbs/study/57_verify.ipynb #0e868b2f
 @dataclass
 class Check:
     "One kind of thing that was looked at."
@@ -123,6 +124,7 @@ def checks(
     verdicts = json.loads((folder/VERDICTS).read_text(encoding='utf-8'))
     return [*found, Check('verdicts', len(verdicts), verdict_problems(verdicts, present_verdicts(study_records('no/runs/of/your/own', folder/'records'))))]
 
+# %% ../../nbs/study/57_verify.ipynb #32053e77
 def run_verify(reports:str='reports') -> int:      # exit code: 1 if anything is wrong
     "Print a line for each kind, then a sentence for each thing that is wrong."
     found = checks(reports)
