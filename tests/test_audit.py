@@ -102,8 +102,9 @@ def test_what_repetitions_prove_by_hand(n, bad, share): assert largest_share(n, 
 
 
 def test_what_could_not_be_repeated_proves_nothing():
-    few, many = (audit_lines([dict(grade=EXACT)]*5 + [dict(grade=IMPOSSIBLE)]*n)[1] for n in (0, 7))
-    assert few == many and '45.1 %' in few
+    def said(n, **asked): return audit_lines(dict(results=[dict(grade=EXACT)]*5 + [dict(grade=IMPOSSIBLE)]*n, drawn=[''] * 12, of=99, asked=dict(claims='', record='') | asked))
+    assert said(0)[1] == said(7)[1] and 'at most 45.1 % of the 99 records would' in said(0)[1] and said(0)[0].startswith('5 of 12 drawn')
+    assert '%' not in said(0, record='x')[1], 'one that was chosen is no draw'
 
 
 # One audit from the draw to its file, in a clone of this repository, and what tampering with that record comes to
@@ -166,7 +167,7 @@ def test_the_same_command_has_nothing_left_to_do(here, again, monkeypatch):
     monkeypatch.setattr(repeat, 'repeat_one', None)
     said = []
     assert repeat.run_audit(report=said.append)['results'] == again['done']['results']
-    assert '1 drawn: 1 exact' in said[-1] and 'at most 95 %' in said[-1]
+    assert '1 of 1 drawn: 1 exact' in said[-1] and 'at most 95 %' in said[-1]
 
 
 @pytest.fixture

@@ -157,13 +157,16 @@ def largest_share(
     return 1.0 if n_different >= n else float(beta.ppf(level, n_different + 1, n - n_different))
 
 def audit_lines(
-    results:list[dict],      # each with its `grade`
+    audit:dict,              # `results`, each with its `grade`; `drawn`, `of`: from how many; `asked`: claims, or the record that was chosen
 ) -> list[str]:
     "What came out of an audit, and what it proves."
+    results, asked = audit['results'], audit['asked']
     counts = Counter(r['grade'] for r in results)
     bad, n = counts[DIFFERENT], len(results) - counts[IMPOSSIBLE]
-    said = [f'{len(results)} drawn: ' + ', '.join(f'{counts[g]} {g}' for g in (EXACT, NOISE, DIFFERENT, IMPOSSIBLE) if counts[g])] if results else []
+    graded = ', '.join(f'{counts[g]} {g}' for g in (EXACT, NOISE, DIFFERENT, IMPOSSIBLE) if counts[g])
+    said = [f"{len(results)} of {len(audit['drawn'])} {'chosen' if asked['record'] else 'drawn'}" + (f': {graded}' if graded else '')]
     if not n: return [*said, 'Nothing was repeated: this proves nothing.']
-    share = f'{100*largest_share(n, bad):.3g} %'
-    if bad: return [*said, f'{bad} of {n} repetitions came out differently: with 95 % confidence, up to {share} of the records would.']
-    return [*said, f"{n} clean repetition{'s' * (n > 1)}: with 95 % confidence, at most {share} of the records would come out differently."]
+    if asked['record']: return [*said, 'Nothing was drawn at random: this says nothing about other records.']
+    share, of = f'{100*largest_share(n, bad):.3g} %', f"the {audit['of']} records" + f" of {asked['claims']}" * bool(asked['claims'])
+    if bad: return [*said, f'{bad} of {n} repetitions came out differently: with 95 % confidence, up to {share} of {of} would.']
+    return [*said, f"{n} clean repetition{'s' * (n > 1)}: with 95 % confidence, at most {share} of {of} would come out differently."]

@@ -224,7 +224,7 @@ def run_audit(
             write_file(path, json.dumps(done, indent=1, ensure_ascii=False) + '\n')
             report(f"    {done['results'][-1]['grade']}" + f": {done['results'][-1]['why']}" * bool(done['results'][-1]['why']))
     finally: unlock_run(work)
-    report('\n'.join(['', *audit_lines(done['results']), f'In {os.path.relpath(path)}']))
+    report('\n'.join(['', *audit_lines(done), f'In {os.path.relpath(path)}']))
     return done
 
 # %% ../../nbs/study/56_repeat.ipynb #989ffe88
