@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import numpy as np
+import papermill
 import pytest
 from conftest import ROOT
 from PIL import Image
@@ -385,3 +386,24 @@ def test_the_command_says_it_in_its_exit_code(run):
     assert done.returncode == 0 and done.stdout.count('all as published') == 5, done.stderr
     wrong = run('dcgan-nb', 'audit', '--record', 'fashion_mnist-no-such-run', PYTHONPATH=str(ROOT))
     assert wrong.returncode == 2 and wrong.stderr.startswith("record='fashion_mnist-no-such-run' is no published run.") and wrong.stderr.count('\n') == 1
+
+
+# The page
+
+def page(folder, tmp_path):
+    "What the chapter shows of the audits in a folder, as text."
+    out = tmp_path/'page.ipynb'
+    papermill.execute_notebook(ROOT/'nbs/chapters/audit.ipynb', out, dict(audits_dir=str(folder)), cwd=ROOT, progress_bar=False)
+    return '\n'.join(''.join(data) for cell in json.loads(out.read_text())['cells'] for o in cell.get('outputs', []) for kind, data in o.get('data', {}).items() if kind in ('text/html', 'text/markdown'))
+
+
+def test_the_page_shows_an_audit_or_says_that_there_is_none(tmp_path, fresh):
+    assert 'There has been no audit so far' in page(tmp_path/'none', tmp_path)
+    n_exact, n_bad = fresh.randrange(2, 20), fresh.randrange(1, 4)
+    results = [dict(run_id=f'run-{i}', grade=EXACT if i < n_exact else DIFFERENT, why='' if i < n_exact else 'a <score> was changed', commit='abcdef0123', seconds=60, packages={}) for i in range(n_exact + n_bad)]
+    machine = dict(cpu='A processor', gpu=None, system='Linux', versions=dict(python='3.11', torch='2.0'))
+    (tmp_path/'some').mkdir()
+    (tmp_path/'some/2030-01-02-abcdef01.json').write_text(json.dumps(dict(code=dict(commit='abcdef0123', dirty=False), asked=dict(claims='', record=''), drawn=['x'] * 30, of=448, machine=machine, results=results)))
+    text = page(tmp_path/'some', tmp_path)
+    assert '2030-01-02-abcdef01' in text and f'{n_exact + n_bad} of 30 drawn: {n_exact} exact, {n_bad} different' in text and 'A processor' in text
+    assert f'up to {100*largest_share(n_exact + n_bad, n_bad):.3g} %' in text and text.count('a &lt;score&gt; was changed') == n_bad and 'no audit so far' not in text
