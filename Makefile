@@ -21,7 +21,7 @@ REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call optio
 CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
 STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,REPORTS,reports)
 
-.PHONY: help report site pdf study plan verdicts page runs show publish bench cuda-bundle cuda-results test faults env readme export project change clean distclean lock
+.PHONY: help report site pdf study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test faults env readme export project change clean distclean lock
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
@@ -31,9 +31,11 @@ help:
 	@echo "make runs        your own runs: finished, at work, failed, and why                 make show RUN=…   one run in full"
 	@echo "make site [URL=https://…] [CORES=all] [REPORTS=reports]   the book of the published records, without training, as one folder to put anywhere"
 	@echo "make pdf [CORES=all] [REPORTS=reports]   its verdict chapters as one PDF, by Chromium"
-	@echo "make publish     copy the records of reports/runs that claims use to reports/records"
+	@echo "make publish     copy the records of reports/runs that claims use to reports/records, and seal them"
 	@echo "make cuda-bundle [CLAIM=] [PROFILE=full] [MNIST=] [CUDA_PYTHON=3.12]   an archive that runs study, checks and benchmarks on a CUDA machine without a network"
 	@echo "make cuda-results FILE=results.tar.gz   its results back, published"
+	@echo "make audit [N=12] [CLAIM=] [RECORD=…] [MNIST=folder]   repeat published runs, drawn at random, each at its own commit, and grade them"
+	@echo "make verify      are published files, records and verdicts as they were published? Within a minute; make seal writes them down anew"
 	@echo "make bench [BENCH=\"training levers scaling startup fid\"] [DEVICE=cpu|cuda]   measure speed; nothing else should run meanwhile"
 	@echo "make test        notebooks and pytest"
 	@echo "make faults      break things on purpose and write the book's table of what happens"
@@ -78,6 +80,18 @@ show: $(READY)
 
 publish: $(READY)
 	@python -c "from dcgan_nb.study.plan import publish; publish('$(OUT)/runs')"
+	@python -c "from dcgan_nb.study.verify import seal; seal()"
+
+# What is published, in reports/manifest.sha256 and reports/verdicts.json; verify compares with it.
+seal: $(READY)
+	@python -c "from dcgan_nb.study.verify import seal; seal()"
+
+verify: $(READY)
+	@dcgan-nb verify
+
+# Takes as long as the runs did; called again, it goes on.
+audit: $(READY)
+	@dcgan-nb audit $(CLAIMS) $(call option,N,n) $(call option,RECORD,record) $(call option,MNIST,mnist) $(call option,REPORTS,reports)
 
 # The results go to reports/benchmarks/. DEVICE counts only if it is given: its default above is meant for the bundle.
 bench: $(READY)
