@@ -21,7 +21,7 @@ REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call optio
 CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
 STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,REPORTS,reports)
 
-.PHONY: help report site pdf study plan verdicts page runs show publish bench cuda-bundle cuda-results test faults env readme export project change clean distclean lock
+.PHONY: help report site pdf study plan verdicts page runs show publish bench cuda-bundle cuda-results test faults env readme lab export project change clean distclean lock
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
@@ -38,6 +38,7 @@ help:
 	@echo "make test        notebooks and pytest"
 	@echo "make faults      break things on purpose and write the book's table of what happens"
 	@echo "make env         the environment alone, in $(VENV)"
+	@echo "make lab [PORT=8888]   the notebooks in JupyterLab, with this environment's kernel; it prints its address"
 	@echo "make export      after editing nbs/: clean the notebooks, write dcgan_nb/ and README.md"
 	@echo "make project NAME=f [TITLE=\"…\"]   begin a project of your own: a notebook with a claim, its chapter, their place in the book"
 	@echo "make change WHY=\"…\"   after a claim or a rule was changed: note what, and why, in reports/claims.json"
@@ -109,6 +110,10 @@ $(READY): constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_
 	@python -m pip install -q -e '.[dev]'
 	@mkdir -p $(VENV)/etc/ipython && cp workflow/ipython_kernel_config.py $(VENV)/etc/ipython/
 	@touch $@
+
+# JupyterLab on nbs/, with this environment's kernel.
+lab: $(READY)
+	@python workflow/lab.py $(call q,$(PORT))
 
 # The notebooks first: the parameters cell of nbs/train.ipynb is written from the package that they export.
 export: $(READY)
