@@ -52,6 +52,7 @@ def new_kernel() -> NotebookClient:
     client = NotebookClient(nbformat.v4.new_notebook(), kernel_name='python3', timeout=None, resources=dict(metadata=dict(path='.')),
                             extra_arguments=[f'--IPKernelApp.exec_lines={WARM}'])
     client.create_kernel_manager()
+    client.owns_km = False      # it is ended here, and the next one starts meanwhile
     client.start_new_kernel()
     return client
 
@@ -60,6 +61,13 @@ def end_kernel(client:NotebookClient) -> None:
     "At once, from whatever thread."
     if client.km and client.km.has_kernel: client.km.provisioner.process.kill()
     if client.km: client.km.cleanup_connection_file()
+
+
+def write_here(notebook:dict, folder:Path) -> None:
+    "What the cells write goes beside this page: as papermill does, after the defaults of the parameters."
+    for cell in notebook['cells']:
+        if 'parameters' not in cell['metadata'].get('tags', []): continue
+        for name in re.findall(r'^(files|live)_dir\b', cell['source'], re.MULTILINE): cell['source'] += f"\n{name}_dir = '{(folder/name).as_posix()}'"
 
 
 def execute(notebook:dict, client:NotebookClient) -> str:      # what went wrong: a traceback, or nothing
@@ -91,6 +99,7 @@ def tell_failure(notebook:dict, problem:str) -> int:      # the number of the ce
 def render(notebook:dict, name:str, folder:Path=FOLDER) -> tuple[Path, list[str]]:      # the page, and what Sphinx says of it
     "A book of one page, in this process: what does not change is not read again."
     from jupyter_book.cli.main import main as jupyter_book
+    folder = folder.resolve()
     copytree('nbs/assets', folder/'assets', dirs_exist_ok=True)
     (folder/name).parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, folder/name)
@@ -113,6 +122,7 @@ def build(path:Path, client:NotebookClient, folder:Path=FOLDER) -> tuple[str, st
     for cell in notebook['cells']:
         if cell['cell_type'] == 'code': cell |= dict(outputs=[], execution_count=None)
     notebook['metadata'].pop('widgets', None)
+    write_here(notebook, folder)
     if problem := execute(notebook, client): report += [problem, f'cell {tell_failure(notebook, problem)} fails']
     sign_of = signs(notebook)
     for cell in notebook['cells']:
