@@ -21,7 +21,7 @@ from dcgan_nb.foundations.core import InputError  # noqa: E402
 
 
 @pytest.mark.parametrize('wrong, said', {
-    '': 'PAGE is missing', 'nbs/train.ipynb': 'is a run, not a page', 'nbs/gan/13_loses.ipynb': "Did you mean 'nbs/gan/13_losses.ipynb'?", 'sensitivty': "Did you mean 'nbs/chapters/sensitivity.ipynb'?",
+    '': 'PAGE is missing', 'nbs/train.ipynb': 'is a run, not a page', 'nbs/gan/13_loses.ipynb': "Did you mean 'nbs/gan/13_losses.ipynb'?", 'verdict': "Did you mean 'nbs/chapters/verdicts.ipynb'?",
     'nbs/gan/.ipynb_checkpoints/13_losses-checkpoint.ipynb': 'is not there', '@@@': 'PAGE=@@@ is not there.'}.items())
 def test_a_page_that_is_not_there(wrong, said, monkeypatch):
     monkeypatch.chdir(ROOT)
