@@ -90,6 +90,7 @@ def test_a_loss_that_is_written_in_jupyterlab_trains(lab, run):
         page.on('request', lambda request: asked.add(request.url.split('/')[2]) if request.url.startswith('http') else None)
         page.goto(address.replace('/tree/nbs', f'/tree/{recipe.notebook}'))
         page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+        page.wait_for_function('n => document.querySelectorAll(".jp-Notebook .jp-Cell").length === n', arg=len(before['cells']))      # they appear one after the other
         page.locator('.jp-Notebook .jp-Cell').last.click()
         for key in ('Escape', 'b', 'Enter'): page.keyboard.press(key)
         page.keyboard.insert_text(recipe.cell)
