@@ -95,7 +95,7 @@ def test_the_browser_sees_what_was_saved(tmp_path):
             assert f'return {n} + {n}' in module.read_text()
             saved = save(path, '# Watched again', '#| default_exp gan.watched', exported.replace('+', '*'), f'print(f"it is {{twice() // {n}}}")', '1/0', 'print("never")')
             page.wait_for_selector('.admonition.error >> text=ZeroDivisionError')
-            assert f'it is {n}\n' in page.locator('article').inner_text() + '\n' and page.locator('h1').inner_text().startswith('Watched again') and 'The cells below it were not run' in page.content()
+            assert f'it is {n}\n' in page.locator('article').inner_text() + '\n' and page.locator('article h1').inner_text().startswith('Watched again') and 'The cells below it were not run' in page.content()
             assert path.read_text() == saved, 'the notebook is the editor’s'
             assert f'return {n} * {n}' in module.read_text()
             assert 'ZeroDivisionError' in log.read_text() and 'cell 5 fails' in log.read_text()
