@@ -21,7 +21,7 @@ REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call optio
 CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
 STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,REPORTS,reports)
 
-.PHONY: help report site pdf study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test faults env readme export project change clean distclean lock
+.PHONY: help report site pdf study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test faults env readme lab watch export project change clean distclean lock
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
@@ -40,6 +40,8 @@ help:
 	@echo "make test        notebooks and pytest"
 	@echo "make faults      break things on purpose and write the book's table of what happens"
 	@echo "make env         the environment alone, in $(VENV)"
+	@echo "make lab [PORT=8888]   the notebooks in JupyterLab, with this environment's kernel; it prints its address"
+	@echo "make watch PAGE=nbs/gan/13_losses.ipynb [PORT=8000]   the page of one notebook, made anew after every save"
 	@echo "make export      after editing nbs/: clean the notebooks, write dcgan_nb/ and README.md"
 	@echo "make project NAME=f [TITLE=\"…\"]   begin a project of your own: a notebook with a claim, its chapter, their place in the book"
 	@echo "make change WHY=\"…\"   after a claim or a rule was changed: note what, and why, in reports/claims.json"
@@ -124,6 +126,14 @@ $(READY): constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_
 	@mkdir -p $(VENV)/etc/ipython && cp workflow/ipython_kernel_config.py $(VENV)/etc/ipython/
 	@touch $@
 
+# JupyterLab on nbs/, with this environment's kernel.
+lab: $(READY)
+	@python workflow/lab.py $(call q,$(PORT))
+
+# A page that follows its notebook while it is edited.
+watch: $(READY)
+	@python workflow/watch.py $(call q,$(PAGE)) $(call q,$(PORT))
+
 # The notebooks first: the parameters cell of nbs/train.ipynb is written from the package that they export.
 export: $(READY)
 	python workflow/clean.py
@@ -149,6 +159,6 @@ lock:
 	@echo "setuptools is needed to build:"; grep '^setuptools==' constraints.txt
 
 clean:
-	rm -rf $(OUT)/book $(OUT)/_build $(OUT)/published $(OUT)/site $(OUT)/verdicts.pdf
+	rm -rf $(OUT)/book $(OUT)/_build $(OUT)/published $(OUT)/watch $(OUT)/site $(OUT)/verdicts.pdf
 distclean: clean
 	rm -rf $(OUT)/runs $(VENV) .snakemake

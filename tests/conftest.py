@@ -33,6 +33,17 @@ def served(folder):
     finally: server.shutdown()
 
 
+def fresh_copy(root):
+    "What is in the repository, or could be added to it, without the published records; the environment of the tests serves there, and nothing is installed."
+    listed = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    for name in listed:
+        if name.startswith('reports/records/') or not (ROOT/name).is_file(): continue
+        (root/name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT/name, root/name)
+    (root/'.venv').mkdir()
+    (root/'.venv/.ready').touch()
+
+
 def module_name(path):
     "dcgan_nb/gan/networks.py → dcgan_nb.gan.networks"
     return '.'.join(path.relative_to(ROOT).with_suffix('').parts)

@@ -2,12 +2,10 @@
 import json
 import re
 import shlex
-import shutil
-import subprocess
 from dataclasses import dataclass
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, fresh_copy
 
 
 @dataclass
@@ -48,13 +46,7 @@ def html(notebook): return '\n'.join(''.join(o['data']['text/html']) for c in no
 def there(run, tmp_path_factory):
     "Runs a command in a copy of the repository that has all the cells; `there.root` is its folder."
     root = tmp_path_factory.mktemp('copy')/'repository'
-    listed = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    for name in listed:
-        if name.startswith('reports/records/') or not (ROOT/name).is_file(): continue
-        (root/name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT/name, root/name)
-    (root/'.venv').mkdir()
-    (root/'.venv/.ready').touch()                # the environment of this test serves; nothing is installed
+    fresh_copy(root)
 
     def there(*words):
         done = run(*words, cwd=root, PYTHONPATH=str(root), OMP_NUM_THREADS='1')
