@@ -184,8 +184,6 @@ def gan_lab() -> Html:
                 f'<script type="application/json">{known}</script></figure><script src="_static/lab.js"></script>')
 
 # %% ../../nbs/study/56_lab.ipynb #1ab01a
-SCORES = LinearSegmentedColormap.from_list('scores', ['#d55e00', 'white', '#0173b2'])
-
 def plot_smallest(
     cases:dict[str, dict],   # title → settings of `smallest_path`
 ):                           # the figure
@@ -199,6 +197,9 @@ def plot_smallest(
         ax.set(title=title, xlabel='θ (what G makes)', aspect='equal', xlim=(-1.7, 1.7), ylim=(-1.7, 1.7))
     axes[0, 0].set_ylabel('ψ (what D has learned)')
     return fig
+
+# %% ../../nbs/study/56_lab.ipynb #1ab01b
+SCORES = LinearSegmentedColormap.from_list('scores', ['#d55e00', 'white', '#0173b2'])
 
 def plot_points(
     gans:dict[str, PointGAN],     # title → trained
@@ -216,7 +217,7 @@ def plot_points(
         ax.set(title=title, xlabel=f'{modes} of {len(DATA[data])} modes covered', xticks=(), yticks=())
     return fig
 
-# %% ../../nbs/study/56_lab.ipynb #1ab01b
+# %% ../../nbs/study/56_lab.ipynb #1ab01c
 def preset_pair(name:str) -> dict[str, PointGAN]:      # what was changed → trained
     "A preset and its other case, trained."
     preset = PRESETS[name]
