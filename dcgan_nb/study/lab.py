@@ -137,6 +137,7 @@ def point_g_step(gan:PointGAN) -> tuple[float, float]:      # loss and norm of t
     gan.g_opt.step()
     return loss.item(), torch.cat([p.grad.flatten() for p in gan.G.parameters()]).norm().item()
 
+# %% ../../nbs/study/54_lab.ipynb #fc64beef
 def train_points(
     gan:PointGAN,
     n_steps:int,
@@ -184,8 +185,6 @@ def gan_lab() -> Html:
                 f'<script type="application/json">{known}</script></figure><script src="_static/lab.js"></script>')
 
 # %% ../../nbs/study/54_lab.ipynb #1ab01a
-SCORES = LinearSegmentedColormap.from_list('scores', ['#d55e00', 'white', '#0173b2'])
-
 def plot_smallest(
     cases:dict[str, dict],   # title → settings of `smallest_path`
 ):                           # the figure
@@ -199,6 +198,9 @@ def plot_smallest(
         ax.set(title=title, xlabel='θ (what G makes)', aspect='equal', xlim=(-1.7, 1.7), ylim=(-1.7, 1.7))
     axes[0, 0].set_ylabel('ψ (what D has learned)')
     return fig
+
+# %% ../../nbs/study/54_lab.ipynb #1ab01b
+SCORES = LinearSegmentedColormap.from_list('scores', ['#d55e00', 'white', '#0173b2'])
 
 def plot_points(
     gans:dict[str, PointGAN],     # title → trained
@@ -216,7 +218,7 @@ def plot_points(
         ax.set(title=title, xlabel=f'{modes} of {len(DATA[data])} modes covered', xticks=(), yticks=())
     return fig
 
-# %% ../../nbs/study/54_lab.ipynb #1ab01b
+# %% ../../nbs/study/54_lab.ipynb #1ab01c
 def preset_pair(name:str) -> dict[str, PointGAN]:      # what was changed → trained
     "A preset and its other case, trained."
     preset = PRESETS[name]

@@ -171,6 +171,7 @@ def _published() -> set[str]:
     return keys | {config_key(RunConfig.planned(profile=p, device='cuda', **given).record(), 'seed')
                    for p in profiles for given in EXAMPLES.values()}
 
+# %% ../../nbs/study/50_plan.ipynb #b1ebc678
 def publish(
     runs_dir:str='reports/runs',
     records_dir:str='reports/records',
