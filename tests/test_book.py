@@ -191,6 +191,14 @@ def test_icons_that_nobody_names_lose_their_drawing(tmp_path):
         assert (tmp_path/'_static/scripts/fontawesome.js').read_text() == icons.replace('"M3 4"', '""').replace('["M5","M6"]', '""')
 
 
+def test_scripts_that_a_page_has_no_use_for_go():
+    mathjax = '<script>window.MathJax = {"options": {}}</script>\n  <script defer="defer" src="../_static/mathjax/tex-chtml.js"></script>'
+    search = ''.join(f'\n<script src="../{name}.js?v=1"></script>' for name in ('_static/searchtools', '_static/language_data', 'searchindex'))
+    kept = '<script src="_static/book.js"></script>'
+    for body, stays in ('<p>text</p>', ''), ('<span class="math">x</span>', mathjax), ('<td>$x$</td>', mathjax):
+        assert finish_book.lightened(f'<head>{mathjax}{search}{kept}</head>{body}') == f'<head>{stays}{kept}</head>{body}'
+
+
 def test_headings_of_claims_carry_the_sign_of_their_verdict(book):
     for claim in CLAIMS.values():
         page = (book/f'project_{claim.project.lower()}.html').read_text()

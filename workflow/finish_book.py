@@ -100,6 +100,23 @@ def drop_icons(book:Path) -> None:
     if (after := ICON.sub(kept, before)) != before: script.write_text(after, encoding='utf-8')
 
 
+SEARCH = re.compile(r'\s*<script src="[^"]*(searchtools|language_data|searchindex)\.js[^"]*"></script>')
+MATHJAX = re.compile(r'\s*<script>window\.MathJax = [^<]*</script>\s*<script defer="defer" src="[^"]*mathjax/[^"]*"></script>')
+
+
+def lightened(html:str) -> str:
+    "A page without the scripts that it has no use for: formulas where there are none, and the index of the search, which has a page of its own."
+    html = SEARCH.sub('', html)
+    return html if 'class="math' in html or '$' in html else MATHJAX.sub('', html)
+
+
+def lighten(book:Path) -> None:
+    for path in page_paths(book):
+        if path.name == 'search.html': continue
+        before = path.read_text(encoding='utf-8')
+        if (after := lightened(before)) != before: path.write_text(after, encoding='utf-8')
+
+
 def make_run_pages(book:Path, layers:dict[str, Path], verdicts:Path) -> None:
     "The pages of the runs; on the others, what names a run becomes a link to its page."
     from dcgan_nb.study.run_pages import with_run_links, write_run_pages      # here, because the rest of this script needs no library
@@ -115,6 +132,7 @@ if __name__ == '__main__':
     book, executed, layers = Path(sys.argv[1]), Path(sys.argv[2]), dict(given.split('=', 1) for given in sys.argv[3:])
     copy_live(book, executed)
     drop_icons(book)
+    lighten(book)
     describe_figures(book)
     layers = {layer: Path(folder) for layer, folder in layers.items()}
     copy_records(book, layers)
