@@ -24,7 +24,8 @@ cp "${{notebooks[0]}}" "${{notebooks[1]}}"
 """
 JUPYTER_BOOK = """#!/usr/bin/env bash
 while [ "$1" != --path-output ]; do shift; done
-mkdir -p "$2/_build/html" && date > "$2/_build/html/index.html"
+html="$2/_build/html"
+mkdir -p "$html/_static" && cp nbs/assets/* "$html/_static" && date | tee "$html/verdicts.html" > "$html/index.html"     # what the pages of runs lead to
 """
 
 
