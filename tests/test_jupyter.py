@@ -113,8 +113,8 @@ def test_a_loss_that_is_written_in_jupyterlab_trains(lab, run):
     assert others == before['cells'] and ''.join(added['source']) == recipe.cell
     assert path.read_text() == json.dumps(before | dict(cells=[*others, added]), indent=1, ensure_ascii=False) + '\n', 'the cell, and nothing else'
     module = root/f'dcgan_nb/{path.parent.name}/{path.stem[3:]}.py'
-    changed = {p for p, content in files.items() if p.read_bytes() != content}
-    assert changed <= {path, module, root/'dcgan_nb/_modidx.py'} and recipe.cell.removeprefix('#| export\n') in module.read_text()
+    changed = {p for p, content in files.items() if p.read_bytes() != content}      # the parameters of the run name the losses there are
+    assert changed <= {path, module, root/'dcgan_nb/_modidx.py', root/'nbs/train.ipynb'} and recipe.cell.removeprefix('#| export\n') in module.read_text()
     there(*words, '-p', 'epochs', 1, '-p', 'n_eval', 50)
     record, = (json.loads(p.read_text()) for p in root.glob('reports/runs/*/record.json'))
     assert record['status'] == 'finished' and record['config']['loss'] == given(words)['loss']
