@@ -155,6 +155,7 @@ def test_a_reader_can_choose_walk_drag_and_share(browser, rng, tmp_path):
 def test_an_address_that_makes_no_sense_shows_something_sensible(hash, browser, rng, tmp_path):
     write_live(trained('resnet', rng, n_classes=3), tmp_path/'knows.js', CLASSES)
     page = opened(browser, tmp_path, 'knows', hash=hash)
+    page.wait_for_function('Array.from(document.querySelectorAll("figure.live canvas")).every(c => c.width === 28)')      # the generator comes when it is seen
     assert not page.errors and json.loads(page.evaluate('JSON.stringify(Array.from(document.querySelectorAll("figure.live canvas"), c => c.width))')) == [28]*10
     page.close()
 
