@@ -108,6 +108,42 @@ def rng(request):
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.fixture(scope='module')
+def browser():
+    "A headless Chromium, one for the tests of a file; without one they are skipped."
+    if CHROMIUM is None: pytest.skip('no Chromium is installed (Debian: apt-get install chromium)')
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def serious_violations(page):
+    "What axe-core finds on a page and calls serious or critical."
+    from axe_playwright_python.sync_playwright import Axe
+    return [v for v in Axe().run(page).response['violations'] if v['impact'] in ('serious', 'critical')]
+
+
+def built(arch, **given):
+    "A small generator of that architecture."
+    from dcgan_nb.gan.networks import ARCHITECTURES, build_generator
+    made = ARCHITECTURES[arch]
+    return build_generator(arch, latent_dim=12, channels=1, size=made.image_size or 28, **dict(width=8) if 'width' in made.g_defaults else {}, **given)
+
+
+def trained(arch, rng, **given):
+    "A generator whose weights and averages are no longer the first ones."
+    import torch
+    G = built(arch, **given)
+    n_classes = given.get('n_classes', 0)
+    with torch.no_grad():
+        for p in G.parameters(): p.copy_(torch.randn(p.shape, generator=rng) * (0.3 if p.dim() == 1 else p[0].numel()**-0.5))
+        G.train()
+        for _ in range(20): G(torch.randn(32, 12, generator=rng), *([torch.randint(n_classes, (32,), generator=rng)] if n_classes else []))
+    return G.eval()
+
+
 # A test with the mark `fault(what is done, what happens then)` breaks something on purpose. With --faults FILE (`make faults`)
 # these tests alone are run, and what they saw becomes a table of the book.
 def pytest_addoption(parser):

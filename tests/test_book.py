@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import CHROMIUM, FLAGS, LIBRARY, ROOT, served
+from conftest import LIBRARY, ROOT, serious_violations, served
 
 from dcgan_nb.foundations.core import load_projects
 from dcgan_nb.runs.records import read_record
@@ -164,18 +164,15 @@ def test_the_front_page_shows_every_verdict_and_hands_over_its_generators(book):
     for name in names: assert all(1000 < (book/f'live/{name}.{format}').stat().st_size < 3e6 for format in ('onnx', 'safetensors'))
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
-def test_the_front_page_is_light_and_loads_no_generator_but_the_first(book):
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as playwright:
-        browser, asked = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS), set()
-        page = browser.new_page(viewport=dict(width=1280, height=900))
-        page.on('request', lambda r: asked.add(urllib.parse.unquote(urllib.parse.urlsplit(r.url).path)))
-        page.goto((book/'index.html').as_uri())
-        page.locator('figure.live').scroll_into_view_if_needed()
-        page.wait_for_function('document.querySelector("figure.live canvas").width > 0 && "best_cond" in live.generators')
-        assert page.locator('svg.fa-magnifying-glass path').first.get_attribute('d'), 'icons that the book names are drawn'
-        browser.close()
+def test_the_front_page_is_light_and_loads_no_generator_but_the_first(browser, book):
+    asked = set()
+    page = browser.new_page(viewport=dict(width=1280, height=900))
+    page.on('request', lambda r: asked.add(urllib.parse.unquote(urllib.parse.urlsplit(r.url).path)))
+    page.goto((book/'index.html').as_uri())
+    page.locator('figure.live').scroll_into_view_if_needed()
+    page.wait_for_function('document.querySelector("figure.live canvas").width > 0 && "best_cond" in live.generators')
+    assert page.locator('svg.fa-magnifying-glass path').first.get_attribute('d'), 'icons that the book names are drawn'
+    page.close()
     live = {path for path in asked if Path(path).parent == book/'live'}
     assert {Path(path).name for path in live} == {'best_cond.js'}
     assert sum(Path(path).stat().st_size for path in asked - live if Path(path).is_file()) < 1.5e6
@@ -242,53 +239,43 @@ def site(book):
 LOOKED_AT = 'index', 'verdicts', 'project_a', 'sensitivity', 'explore', 'leaderboard', 'readme', 'changes', 'gan/13_losses', 'projects/65_l'
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
-def test_pages_can_be_used_without_seeing_or_without_a_mouse(book):
+def test_pages_can_be_used_without_seeing_or_without_a_mouse(browser, book):
     "axe-core finds no serious violation, in light and dark, on a desk and on a phone."
-    from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import sync_playwright
     found = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page()
-        for name in LOOKED_AT:
-            page.goto((book/f'{name}.html').as_uri())
-            for mode, width in ('light', 1280), ('dark', 390):
-                page.set_viewport_size(dict(width=width, height=900))
-                page.evaluate('mode => { document.documentElement.dataset.theme = mode }', mode)
-                page.wait_for_timeout(600)           # the theme lets what scrolls be reached, a moment after the width has changed
-                found += [(name, mode, v['id'], v['nodes'][0]['html'][:200]) for v in Axe().run(page).response['violations'] if v['impact'] in ('serious', 'critical')]
-        page.set_content('<html lang="en"><title>t</title><main><h1>t</h1><img src="x.png"><p style="color: #aaa; background: #bbb">pale</p></main>')
-        assert {v['id'] for v in Axe().run(page).response['violations']} >= {'image-alt', 'color-contrast'}, 'what is wrong is found'
-        browser.close()
+    page = browser.new_page()
+    for name in LOOKED_AT:
+        page.goto((book/f'{name}.html').as_uri())
+        for mode, width in ('light', 1280), ('dark', 390):
+            page.set_viewport_size(dict(width=width, height=900))
+            page.evaluate('mode => { document.documentElement.dataset.theme = mode }', mode)
+            page.wait_for_timeout(600)           # the theme lets what scrolls be reached, a moment after the width has changed
+            found += [(name, mode, v['id'], v['nodes'][0]['html'][:200]) for v in serious_violations(page)]
+    page.set_content('<html lang="en"><title>t</title><main><h1>t</h1><img src="x.png"><p style="color: #aaa; background: #bbb">pale</p></main>')
+    assert {v['id'] for v in serious_violations(page)} >= {'image-alt', 'color-contrast'}, 'what is wrong is found'
+    page.close()
     assert not found
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
-def test_every_page_opens_without_errors_and_without_one_request_to_elsewhere(book, pages, site):
-    from playwright.sync_api import sync_playwright
+def test_every_page_opens_without_errors_and_without_one_request_to_elsewhere(browser, book, pages, site):
     problems = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        for path in pages:
-            name = path.relative_to(book).as_posix()
-            for url in [path.as_uri(), *([site + urllib.parse.quote(name)] if name in SERVED else [])]:
-                page = browser.new_page(viewport=dict(width=1280, height=900))
-                own = ('http://127.0.0.1:', 'data:', 'blob:') if url.startswith('http') else ('file:', 'data:', 'blob:')
-                page.on('request', lambda r: r.url.startswith(own) or problems.append((name, 'request', r.url)))
-                page.on('response', lambda r: r.status >= 400 and problems.append((name, r.status, r.url)))
-                page.on('requestfailed', lambda r: problems.append((name, 'failed', r.url)))
-                page.on('console', lambda m: m.type == 'error' and problems.append((name, 'console', m.text)))
-                page.on('pageerror', lambda e: problems.append((name, 'error', str(e))))
-                page.goto(url, wait_until='load')
-                if formulas := page.locator('span.math, div.math').count():
-                    page.wait_for_function('window.MathJax && MathJax.startup && MathJax.startup.promise')
-                    page.evaluate('MathJax.startup.promise.then(() => 0)')
-                    if page.locator('mjx-container').count() < formulas or page.locator('mjx-merror').count(): problems.append((name, 'formulas', formulas))
-                for width in 1280, 390:
-                    page.set_viewport_size(dict(width=width, height=900))
-                    wide = page.evaluate('document.documentElement.scrollWidth')
-                    if wide > width + 1: problems.append((name, f'{wide} pixels wide at {width}', url))
-                page.close()
-        browser.close()
+    for path in pages:
+        name = path.relative_to(book).as_posix()
+        for url in [path.as_uri(), *([site + urllib.parse.quote(name)] if name in SERVED else [])]:
+            page = browser.new_page(viewport=dict(width=1280, height=900))
+            own = ('http://127.0.0.1:', 'data:', 'blob:') if url.startswith('http') else ('file:', 'data:', 'blob:')
+            page.on('request', lambda r: r.url.startswith(own) or problems.append((name, 'request', r.url)))
+            page.on('response', lambda r: r.status >= 400 and problems.append((name, r.status, r.url)))
+            page.on('requestfailed', lambda r: problems.append((name, 'failed', r.url)))
+            page.on('console', lambda m: m.type == 'error' and problems.append((name, 'console', m.text)))
+            page.on('pageerror', lambda e: problems.append((name, 'error', str(e))))
+            page.goto(url, wait_until='load')
+            if formulas := page.locator('span.math, div.math').count():
+                page.wait_for_function('window.MathJax && MathJax.startup && MathJax.startup.promise')
+                page.evaluate('MathJax.startup.promise.then(() => 0)')
+                if page.locator('mjx-container').count() < formulas or page.locator('mjx-merror').count(): problems.append((name, 'formulas', formulas))
+            for width in 1280, 390:
+                page.set_viewport_size(dict(width=width, height=900))
+                wide = page.evaluate('document.documentElement.scrollWidth')
+                if wide > width + 1: problems.append((name, f'{wide} pixels wide at {width}', url))
+            page.close()
     assert not problems

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from conftest import CHROMIUM, FLAGS, ROOT
+from conftest import CHROMIUM, ROOT
 
 from dcgan_nb.foundations.core import load_projects
 from dcgan_nb.study.claims import CLAIMS, PROJECTS, Claim, arm_config
@@ -18,15 +18,6 @@ from dcgan_nb.study.sensitivity import case_of, judge_values, page_data, publish
 load_projects()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
 RULES_JS, CASES = ROOT/'nbs/assets/rules.js', ROOT/'tests/rules_cases.json'
-
-
-@pytest.fixture(scope='module')
-def browser():
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope='module')

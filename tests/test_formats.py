@@ -7,11 +7,11 @@ from html import unescape
 import numpy as np
 import pytest
 import torch
-from conftest import CHROMIUM, FLAGS, ROOT, tiny
+from conftest import ROOT, tiny, trained
 
 import dcgan_nb
 from dcgan_nb.foundations.core import InputError, load_projects
-from dcgan_nb.gan.networks import ARCHITECTURES, build_generator, generate, load_generator
+from dcgan_nb.gan.networks import ARCHITECTURES, generate, load_generator
 from dcgan_nb.runs.browser import live_figure, write_live
 from dcgan_nb.runs.formats import TOLERANCE, downloads, onnx_difference, to_onnx
 
@@ -20,20 +20,9 @@ load_projects()
 WITH_CLASSES = [(arch, n) for arch in ARCHITECTURES for n in ((0, 3) if ARCHITECTURES[arch].conditional else (0,))]
 
 
-def trained(arch, rng, n_classes=0):
-    "A generator whose weights and averages are no longer the first ones."
-    made = ARCHITECTURES[arch]
-    G = build_generator(arch, latent_dim=12, channels=1, size=made.image_size or 28, **dict(width=8) if 'width' in made.g_defaults else {}, **dict(n_classes=n_classes) if n_classes else {})
-    with torch.no_grad():
-        for p in G.parameters(): p.copy_(torch.randn(p.shape, generator=rng) * (0.3 if p.dim() == 1 else p[0].numel()**-0.5))
-        G.train()
-        for _ in range(5): G(torch.randn(32, 12, generator=rng), torch.randint(max(n_classes, 1), (32,), generator=rng))
-    return G.eval()
-
-
 @pytest.mark.parametrize('arch, n_classes', WITH_CLASSES)
 def test_an_onnx_file_draws_what_pytorch_draws_or_is_refused(arch, n_classes, rng, tmp_path):
-    G, file = trained(arch, rng, n_classes), tmp_path/'g.onnx'
+    G, file = trained(arch, rng, **dict(n_classes=n_classes) if n_classes else {}), tmp_path/'g.onnx'
     if arch == 'progressive':
         with pytest.raises(InputError, match='progressive cannot be written as ONNX.*values.*safetensors'): to_onnx(G, file)
         assert not list(tmp_path.iterdir())
@@ -75,20 +64,10 @@ def test_a_missing_package_is_named_with_its_remedy(package, rng, tmp_path, monk
     assert 'onnx_requirements' in (ROOT/'settings.ini').read_text() and "'onnx'" in (ROOT/'setup.py').read_text()
 
 
-@pytest.fixture(scope='module')
-def browser():
-    if CHROMIUM is None: pytest.skip('no Chromium is installed (Debian: apt-get install chromium)')
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page_of_two(rng, tmp_path):
     "A page with two generators and their files, and a stretch of nothing above it."
-    generators = dict(knows=trained('resnet', rng, 3), plain=trained('dcgan', rng))
+    generators = dict(knows=trained('resnet', rng, n_classes=3), plain=trained('dcgan', rng))
     titles, below = {name: f'It <{name}>' for name in generators}, ''
     for name, G in generators.items():
         write_live(G, tmp_path/f'live/{name}.js', ('a', 'b', 'c'))

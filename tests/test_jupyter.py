@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import BIN, CHROMIUM, FLAGS, ROOT, fresh_copy
+from conftest import BIN, ROOT, fresh_copy
 from test_extension import RECIPES, given
 
 sys.path.insert(0, str(ROOT/'workflow'))
@@ -73,33 +73,29 @@ def lab(tmp_path):
         except subprocess.TimeoutExpired: os.killpg(process.pid, signal.SIGKILL); raise AssertionError('Ctrl-C does not end it') from None
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
-def test_a_loss_that_is_written_in_jupyterlab_trains(lab, run):
-    from playwright.sync_api import sync_playwright
+def test_a_loss_that_is_written_in_jupyterlab_trains(browser, lab, run):
     root, address = lab
     recipe = RECIPES['A loss']
     words = next(words for words in recipe.commands if words[0] == 'papermill')
     path = root/recipe.notebook
     files = {p: p.read_bytes() for folder in ('nbs', 'dcgan_nb') for p in (root/folder).rglob('*') if p.suffix in ('.ipynb', '.py', '.md')}
     before = json.loads(path.read_text())
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page()
-        page.set_default_timeout(240_000)
-        asked = set()
-        page.on('request', lambda request: asked.add(request.url.split('/')[2]) if request.url.startswith('http') else None)
-        page.goto(address.replace('/tree/nbs', f'/tree/{recipe.notebook}'))
-        page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
-        page.wait_for_function('n => document.querySelectorAll(".jp-Notebook .jp-Cell").length === n', arg=len(before['cells']))      # they appear one after the other
-        page.locator('.jp-Notebook .jp-Cell').last.click()
-        for key in ('Escape', 'b', 'Enter'): page.keyboard.press(key)
-        page.keyboard.insert_text(recipe.cell)
-        page.get_by_role('menuitem', name='Run', exact=True).click()
-        page.get_by_text('Run All Cells', exact=True).click()
-        page.wait_for_function(r'/\[\d+\]/.test([...document.querySelectorAll(".jp-Notebook .jp-CodeCell")].at(-1).querySelector(".jp-InputPrompt").textContent)')
-        page.keyboard.press('Control+s')
-        wait(lambda: b'd_loss_exponential' in path.read_bytes(), 'it is not saved')
-        browser.close()
+    page = browser.new_page()
+    page.set_default_timeout(240_000)
+    asked = set()
+    page.on('request', lambda request: asked.add(request.url.split('/')[2]) if request.url.startswith('http') else None)
+    page.goto(address.replace('/tree/nbs', f'/tree/{recipe.notebook}'))
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+    page.wait_for_function('n => document.querySelectorAll(".jp-Notebook .jp-Cell").length === n', arg=len(before['cells']))      # they appear one after the other
+    page.locator('.jp-Notebook .jp-Cell').last.click()
+    for key in ('Escape', 'b', 'Enter'): page.keyboard.press(key)
+    page.keyboard.insert_text(recipe.cell)
+    page.get_by_role('menuitem', name='Run', exact=True).click()
+    page.get_by_text('Run All Cells', exact=True).click()
+    page.wait_for_function(r'/\[\d+\]/.test([...document.querySelectorAll(".jp-Notebook .jp-CodeCell")].at(-1).querySelector(".jp-InputPrompt").textContent)')
+    page.keyboard.press('Control+s')
+    wait(lambda: b'd_loss_exponential' in path.read_bytes(), 'it is not saved')
+    page.close()
     assert asked == {address.split('/')[2]}, 'no other machine is asked for anything'
     saved = json.loads(path.read_text())
     assert not [o for c in saved['cells'] for o in c.get('outputs', []) if o['output_type'] == 'error']

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import CHROMIUM, FLAGS, ROOT
+from conftest import CHROMIUM, ROOT
 
 from dcgan_nb.gan.losses import LOSSES
 from dcgan_nb.gan.penalties import PENALTIES
@@ -16,15 +16,6 @@ from dcgan_nb.study.lab import (DEFAULTS, PRESETS, PointGAN, Random, covered, dr
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
 LAB_JS = ROOT/'nbs/assets/lab.js'
 CASES = [(loss, penalty) for loss in ('bce', 'mse', 'hinge', 'minimax', 'wgan', 'rpgan') for penalty in ('none', 'r1', 'r2', 'r1r2', 'wgan_gp')]
-
-
-@pytest.fixture(scope='module')
-def browser():
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope='module')

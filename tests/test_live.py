@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import CHROMIUM, FLAGS, ROOT, served
+from conftest import CHROMIUM, ROOT, built, served, trained
 from PIL import Image
 
 from dcgan_nb.foundations.core import InputError, load_projects
-from dcgan_nb.gan.networks import ARCHITECTURES, build_generator, generate
+from dcgan_nb.gan.networks import ARCHITECTURES, generate
 from dcgan_nb.runs.browser import layers_of, live_figure, write_live
 from dcgan_nb.study.overview import explorer
 
@@ -18,31 +18,6 @@ load_projects()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
 CLASSES = 'shirt', 'boot', 'bag'
 GRAY = 2/255      # a gray level, of a range of 2
-
-
-@pytest.fixture(scope='module')
-def browser():
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-def built(arch, **given):
-    made = ARCHITECTURES[arch]
-    return build_generator(arch, latent_dim=12, channels=1, size=made.image_size or 28, **dict(width=8) if 'width' in made.g_defaults else {}, **given)
-
-
-def trained(arch, rng, **given):
-    "A generator whose weights and averages are no longer the first ones."
-    G = built(arch, **given)
-    n_classes = given.get('n_classes', 0)
-    with torch.no_grad():
-        for p in G.parameters(): p.copy_(torch.randn(p.shape, generator=rng) * (0.3 if p.dim() == 1 else p[0].numel()**-0.5))
-        G.train()
-        for _ in range(20): G(torch.randn(32, 12, generator=rng), *([torch.randint(n_classes, (32,), generator=rng)] if n_classes else []))
-    return G.eval()
 
 
 def opened(browser, folder, *names, hash='', script=None, below=''):
@@ -55,7 +30,7 @@ def opened(browser, folder, *names, hash='', script=None, below=''):
     page.errors = []
     page.on('pageerror', lambda e: page.errors.append(str(e)))
     page.goto((folder/'page.html').as_uri() + hash)
-    page.wait_for_function('document.querySelectorAll("figure.live canvas")[9].width > 0')
+    page.wait_for_function('document.querySelectorAll("figure.live canvas")[9].width < 300')      # 300 before anything is drawn: the generator comes when it is seen
     return page
 
 
@@ -155,7 +130,6 @@ def test_a_reader_can_choose_walk_drag_and_share(browser, rng, tmp_path):
 def test_an_address_that_makes_no_sense_shows_something_sensible(hash, browser, rng, tmp_path):
     write_live(trained('resnet', rng, n_classes=3), tmp_path/'knows.js', CLASSES)
     page = opened(browser, tmp_path, 'knows', hash=hash)
-    page.wait_for_function('Array.from(document.querySelectorAll("figure.live canvas")).every(c => c.width === 28)')      # the generator comes when it is seen
     assert not page.errors and json.loads(page.evaluate('JSON.stringify(Array.from(document.querySelectorAll("figure.live canvas"), c => c.width))')) == [28]*10
     page.close()
 

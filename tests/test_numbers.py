@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from conftest import CHROMIUM, FLAGS, ROOT
+from conftest import ROOT, serious_violations
 
 from dcgan_nb.foundations.core import load_projects
 from dcgan_nb.runs.numbers import number, trace
@@ -76,16 +76,6 @@ def test_a_claim_lets_its_own_numbers_be_repeated_and_no_other():
 
 # In a browser
 
-@pytest.fixture(scope='module')
-def browser():
-    if CHROMIUM is None: pytest.skip('no Chromium is installed (Debian: apt-get install chromium)')
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page_of(browser, tmp_path):
     "Opens a page with two numbers and one trace."
@@ -138,7 +128,6 @@ def test_without_javascript_the_link_leads_to_the_place(page_of):
 
 
 def test_the_page_of_a_run_is_narrow_enough_for_a_phone_and_can_be_read_in_the_dark(browser, tmp_path):
-    from axe_playwright_python.sync_playwright import Axe
     record = max(read_records(ROOT/'reports/records'), key=lambda r: len(r['run_id']) + len(r['history'])) | dict(layer='published')
     for name in 'runs', '_static': (tmp_path/name).mkdir()
     for name in 'numbers.js', 'book.css', 'favicon.svg': shutil.copy(ROOT/'nbs/assets'/name, tmp_path/'_static')
@@ -148,7 +137,7 @@ def test_the_page_of_a_run_is_narrow_enough_for_a_phone_and_can_be_read_in_the_d
         page.goto((tmp_path/'runs/it.html').as_uri())
         page.evaluate('mode => { document.documentElement.dataset.theme = mode }', mode)
         assert page.evaluate('document.documentElement.scrollWidth') <= 391
-        assert not [(v['id'], v['nodes'][0]['html'][:200]) for v in Axe().run(page).response['violations'] if v['impact'] in ('serious', 'critical')]
+        assert not [(v['id'], v['nodes'][0]['html'][:200]) for v in serious_violations(page)]
         page.close()
 
 

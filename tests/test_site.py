@@ -15,7 +15,7 @@ import fastjsonschema
 import numpy as np
 import pytest
 import yaml
-from conftest import CHROMIUM, FLAGS, ROOT
+from conftest import CHROMIUM, ROOT
 from PIL import Image
 
 from dcgan_nb.foundations.core import InputError
@@ -162,23 +162,18 @@ def lost(book):
     server.shutdown()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
-def test_a_wrong_address_has_a_page_at_any_depth_that_leads_back(lost):
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        for place in ('/site/nothing.html', f'/site/{word()}/{word()}/{word()}.html'):
-            page = browser.new_page(viewport=dict(width=390, height=800))
-            asked = []
-            page.on('request', lambda r: asked.append((r.method, r.url)))
-            assert page.goto(lost + place).status == 404
-            page.wait_for_function("document.querySelector('a[data-page]').href.includes('/site/')")
-            assert page.locator('h1').inner_text() == 'There is no such page' and page.evaluate("getComputedStyle(document.querySelector('h1')).color") == 'rgb(1, 2, 3)', 'in the looks of the book'
-            assert [url for method, url in asked if method == 'GET' and not url.endswith('favicon.ico')] == [lost + place], 'it needs nothing beside it'
-            page.click('text=All verdicts')
-            assert page.url == f'{lost}/site/verdicts.html' and page.evaluate('document.documentElement.scrollWidth') <= 390
-            page.close()
-        browser.close()
+def test_a_wrong_address_has_a_page_at_any_depth_that_leads_back(browser, lost):
+    for place in ('/site/nothing.html', f'/site/{word()}/{word()}/{word()}.html'):
+        page = browser.new_page(viewport=dict(width=390, height=800))
+        asked = []
+        page.on('request', lambda r: asked.append((r.method, r.url)))
+        assert page.goto(lost + place).status == 404
+        page.wait_for_function("document.querySelector('a[data-page]').href.includes('/site/')")
+        assert page.locator('h1').inner_text() == 'There is no such page' and page.evaluate("getComputedStyle(document.querySelector('h1')).color") == 'rgb(1, 2, 3)', 'in the looks of the book'
+        assert [url for method, url in asked if method == 'GET' and not url.endswith('favicon.ico')] == [lost + place], 'it needs nothing beside it'
+        page.click('text=All verdicts')
+        assert page.url == f'{lost}/site/verdicts.html' and page.evaluate('document.documentElement.scrollWidth') <= 390
+        page.close()
 
 
 # On paper

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 
 import nbformat
 import pytest
-from conftest import BIN, CHROMIUM, FLAGS, ROOT, fresh_copy
+from conftest import BIN, ROOT, fresh_copy
 
 sys.path.insert(0, str(ROOT/'workflow'))
 from lab import chosen_port  # noqa: E402
@@ -71,9 +71,7 @@ def save(path, *cells):
     return text
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason='no Chromium is installed (Debian: apt-get install chromium)')
-def test_the_browser_sees_what_was_saved(tmp_path):
-    from playwright.sync_api import sync_playwright
+def test_the_browser_sees_what_was_saved(browser, tmp_path):
     root, log = tmp_path/'repository', tmp_path/'log'
     fresh_copy(root)
     path, module, n = root/'nbs/gan/99_watched.ipynb', root/'dcgan_nb/gan/watched.py', int.from_bytes(os.urandom(3), 'big')
@@ -85,24 +83,22 @@ def test_the_browser_sees_what_was_saved(tmp_path):
                                start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     try:
         while not (found := re.search(r'http://localhost:\d+/\S+', log.read_text())): assert process.poll() is None, log.read_text(); time.sleep(0.2)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            page = browser.new_page()
-            page.set_default_timeout(240_000)
-            page.goto(found[0])
-            page.wait_for_selector(f'article >> text=it is {2*n}')
-            assert 'bd-article' in page.content() and 'what the editor has shown' not in page.content(), 'as in the book, and executed'
-            assert f'return {n} + {n}' in module.read_text()
-            saved = save(path, '# Watched again', '#| default_exp gan.watched', exported.replace('+', '*'), f'print(f"it is {{twice() // {n}}}")', '1/0', 'print("never")')
-            page.wait_for_selector('.admonition.error >> text=ZeroDivisionError')
-            assert f'it is {n}\n' in page.locator('article').inner_text() + '\n' and page.locator('article h1').inner_text().startswith('Watched again') and 'The cells below it were not run' in page.content()
-            assert path.read_text() == saved, 'the notebook is the editor’s'
-            assert f'return {n} * {n}' in module.read_text()
-            assert 'ZeroDivisionError' in log.read_text() and 'cell 5 fails' in log.read_text()
-            save(path, '# Mended', '#| default_exp gan.watched', exported, f'print("mended {n}")')
-            page.wait_for_selector(f'article >> text=mended {n}')
-            assert not page.locator('.admonition.error').count()
-            browser.close()
+        page = browser.new_page()
+        page.set_default_timeout(240_000)
+        page.goto(found[0])
+        page.wait_for_selector(f'article >> text=it is {2*n}')
+        assert 'bd-article' in page.content() and 'what the editor has shown' not in page.content(), 'as in the book, and executed'
+        assert f'return {n} + {n}' in module.read_text()
+        saved = save(path, '# Watched again', '#| default_exp gan.watched', exported.replace('+', '*'), f'print(f"it is {{twice() // {n}}}")', '1/0', 'print("never")')
+        page.wait_for_selector('.admonition.error >> text=ZeroDivisionError')
+        assert f'it is {n}\n' in page.locator('article').inner_text() + '\n' and page.locator('article h1').inner_text().startswith('Watched again') and 'The cells below it were not run' in page.content()
+        assert path.read_text() == saved, 'the notebook is the editor’s'
+        assert f'return {n} * {n}' in module.read_text()
+        assert 'ZeroDivisionError' in log.read_text() and 'cell 5 fails' in log.read_text()
+        save(path, '# Mended', '#| default_exp gan.watched', exported, f'print("mended {n}")')
+        page.wait_for_selector(f'article >> text=mended {n}')
+        assert not page.locator('.admonition.error').count()
+        page.close()
         assert int(urlopen(re.sub(r'(\d)/.*', r'\1/version', found[0])).read()) == 3, 'a save, a build'
     finally:
         os.killpg(process.pid, signal.SIGINT)
