@@ -82,11 +82,13 @@ show: $(READY)
 
 publish: $(READY)
 	@python -c "from dcgan_nb.study.plan import publish; publish('$(OUT)/runs')"
-	@python -c "from dcgan_nb.study.verify import seal; seal()"
+	@$(SEAL)
+
+SEAL = python -c "from dcgan_nb.study.verify import seal; seal()"
 
 # What is published, in reports/manifest.sha256 and reports/verdicts.json; verify compares with it.
 seal: $(READY)
-	@python -c "from dcgan_nb.study.verify import seal; seal()"
+	@$(SEAL)
 
 verify: $(READY)
 	@dcgan-nb verify

@@ -159,7 +159,7 @@ def judged(study, id, times, delta=None, without=()):
     "What the library says of a claim after such changes."
     v = study.courses[id][times]
     claim = replace(v.claim, delta=delta or v.claim.delta)
-    arms = {arm: {s: x for s, x in by_seed.items() if s not in without} for arm, by_seed in zip(claim.arms, values_of(v, study.records))}
+    arms = {arm: {s: x for s, x in by_seed.items() if s not in without} for arm, by_seed in zip(claim.arms, values_of(v))}
     others = {other: course[times].p for other, course in study.courses.items() if times in course and course[times].p is not None and other != id}
     return judge_values(claim, arms, others, v.n_epochs)
 

@@ -60,10 +60,11 @@ def described(html:str) -> str:
     return HEADING_OR_FIGURE.sub(describe, html)
 
 
-def describe_figures(book:Path) -> None:
+def change_pages(book:Path, change) -> None:      # change: path, HTML → HTML
+    "Write those pages anew that a change concerns, and leave the others."
     for path in page_paths(book):
         before = path.read_text(encoding='utf-8')
-        if (after := described(before)) != before: path.write_text(after, encoding='utf-8')
+        if (after := change(path, before)) != before: path.write_text(after, encoding='utf-8')
 
 
 def copy_records(book:Path, layers:dict[str, Path]) -> None:
@@ -110,30 +111,21 @@ def lightened(html:str) -> str:
     return html if 'class="math' in html or '$' in html else MATHJAX.sub('', html)
 
 
-def lighten(book:Path) -> None:
-    for path in page_paths(book):
-        if path.name == 'search.html': continue
-        before = path.read_text(encoding='utf-8')
-        if (after := lightened(before)) != before: path.write_text(after, encoding='utf-8')
-
-
 def make_run_pages(book:Path, layers:dict[str, Path], verdicts:Path) -> None:
     "The pages of the runs; on the others, what names a run becomes a link to its page."
     from dcgan_nb.study.run_pages import with_run_links, write_run_pages      # here, because the rest of this script needs no library
     known = write_run_pages(book, layers, verdicts)
-    for path in page_paths(book):
-        if path.stem in known: continue
+    def linked(path, html):
         to = '../'*(len(path.relative_to(book.resolve()).parts) - 1) + 'runs/'
-        before = path.read_text(encoding='utf-8')
-        if (after := with_run_links(before, known, to)) != before: path.write_text(after, encoding='utf-8')
+        return html if path.stem in known else with_run_links(html, known, to)
+    change_pages(book, linked)
 
 
 if __name__ == '__main__':
     book, executed, layers = Path(sys.argv[1]), Path(sys.argv[2]), dict(given.split('=', 1) for given in sys.argv[3:])
     copy_live(book, executed)
     drop_icons(book)
-    lighten(book)
-    describe_figures(book)
+    change_pages(book, lambda path, html: described(html if path.name == 'search.html' else lightened(html)))
     layers = {layer: Path(folder) for layer, folder in layers.items()}
     copy_records(book, layers)
     make_run_pages(book, layers, executed/'files'/'verdicts.json')

@@ -1,6 +1,6 @@
 # The runs: nbs/train.ipynb, executed once for each. A run is done when the executed notebook is in its folder; one that fails leaves its reason
 # in outcome.txt, and the next call tries it again. The record is no output of the rule: Snakemake would delete it before it runs the rule again.
-# With examples=published nothing is trained: their records are published, for the profile cpu. The generators are not, so nothing draws.
+# With examples=published nothing is trained: their records are published, for the profile cpu. What is published without its generator does not draw.
 PUBLISHED = config.get('examples') == 'published'
 COST = dict(profile='cpu', device='cpu') if PUBLISHED else dict(profile=config.get('profile', 'auto'))
 LABELED = {label: RunConfig.resolve(**COST, **given) for label, given in EXAMPLES.items()}

@@ -39,7 +39,7 @@ def site(o:argparse.Namespace) -> Path:
     day, about = build_day(), project_settings()['description'] + '.'
     book, folder = published_book(o), Path(o.reports)/'site'
     title = re.search(r'<h1>(.*?)<', (book/'index.html').read_text(encoding='utf-8'))[1]
-    records = study_records('no/runs/of/ones/own')
+    records = study_records(None)
     set_style()
     card = social_card(title, judge(records), records)
     make_site(book, folder, o.url, build_stamp(project_settings()['version'], day, code_version()), day, title, about, card)

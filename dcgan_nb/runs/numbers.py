@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from html import escape
 
 from .config import rerun_command
+from .ladder import run_of
 from .records import code_text
 
 # %% ../../nbs/runs/39_numbers.ipynb #51c5021b
@@ -35,13 +36,13 @@ def run_address(
     record:dict,      # of a run, or of a rung
 ) -> str:             # from a page at the book's top
     "The page of a run."
-    return f"runs/{record.get('rung_of', record['run_id'])}.html"
+    return f"runs/{run_of(record)}.html"
 
 def run_link(
     record:dict,
     text:str='',      # empty: the run's id
 ) -> str:             # HTML
-    return f'<a href="{escape(run_address(record))}">{escape(text or record.get("rung_of", record["run_id"]))}</a>'
+    return f'<a href="{escape(run_address(record))}">{escape(text or run_of(record))}</a>'
 
 def _each(said:Iterable[str]) -> str:
     "Different ones, each once."

@@ -19,6 +19,7 @@ from PIL import Image
 from scipy.stats import beta
 
 from ..foundations.core import InputError
+from ..runs.ladder import run_of
 from ..scores.metrics import METRICS
 from .claims import arm_records, chosen_claims, indexed
 from .judge import TIMES
@@ -32,11 +33,11 @@ def strata(
     "Which records belong together when some are drawn."
     found, seen = {}, set()
     for claim in chosen_claims(which):
-        used = {r.get('rung_of', r['run_id']) for profile in ('full', 'cpu', 'smoke') for times in TIMES
+        used = {run_of(r) for profile in ('full', 'cpu', 'smoke') for times in TIMES
                 for by_seed in _arms(claim, records, profile, times) for r in by_seed.values()}
         if new := sorted(used - seen): found[claim.id] = new
         seen |= used
-    rest = sorted({r.get('rung_of', r['run_id']) for r in records} - seen)
+    rest = sorted({run_of(r) for r in records} - seen)
     return found | ({'': rest} if rest and not which else {})
 
 def _arms(claim, records, profile, times):

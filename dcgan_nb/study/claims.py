@@ -314,13 +314,13 @@ LAYERS = Registry('runs', published='what is published counts, your own runs add
                   own='your own runs count, in place of published ones')
 
 def study_records(
-    runs_dir:str='reports/runs',          # one's own; relative to the project
+    runs_dir:str|None='reports/runs',     # one's own; relative to the project; None: without them
     records_dir:str='reports/records',    # published
     prefer:str='published',               # a name in `LAYERS`
 ) -> Records:         # sorted by run_id; each with its `layer`, and with its `twin` if it is in both
     "All records of a study."
     LAYERS[prefer]                        # raises for an unknown name
-    layers = {layer: {r['run_id']: r | dict(layer=layer) for r in read_records(project_root()/folder)}
+    layers = {layer: {r['run_id']: r | dict(layer=layer) for r in (read_records(project_root()/folder) if folder else ())}
               for layer, folder in dict(published=records_dir, own=runs_dir).items()}
     first = layers.pop(prefer)
     second, = layers.values()

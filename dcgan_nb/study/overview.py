@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
+from ..runs.ladder import run_of
 from ..runs.records import score
 from .claims import PROJECTS, scaled_delta
 from .evidence import Verdict, badge, budget_text, glyph_of, runs_text, seeds_text, style_of
@@ -138,7 +139,7 @@ def plot_effects(
 def _choice(r:dict, label:str) -> dict:
     "What the explorer needs to know of a run."
     fid, images = score(r, 'fid'), np.cumsum([h['n_images'] for h in r['history']]).tolist()
-    return dict(id=r['run_id'], folder=f"{r.get('layer', 'own')}/{r.get('rung_of', r['run_id'])}", label=f"{label}, seed {r['config']['seed']}",
+    return dict(id=r['run_id'], folder=f"{r.get('layer', 'own')}/{run_of(r)}", label=f"{label}, seed {r['config']['seed']}",
                 epochs=len(images), images=images, size=r['config']['image_size'], score=f"FID {fid['value']:.3g}." if fid else 'no scores.')
 
 def run_choices(

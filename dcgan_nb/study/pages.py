@@ -20,6 +20,7 @@ import pandas as pd
 
 from ..foundations.datasets import DATASETS
 from ..runs.config import rerun_command
+from ..runs.ladder import run_of
 from ..runs.numbers import number, run_address, run_link
 from ..runs.records import code_text, images_seen, score
 from .claims import LAYERS, MEASURES, Claim, arm_config, arm_values, claim_hash, measured, scaled_delta, study_records
@@ -212,7 +213,7 @@ def readings_table(v:Verdict, records:list[dict]) -> pd.DataFrame:
 
 # %% ../../nbs/study/47_pages.ipynb #2396f6a1
 def _run_line(r:dict) -> str:
-    name, layer = escape(r.get('rung_of', r['run_id'])), r.get('layer')
+    name, layer = escape(run_of(r)), r.get('layer')
     link = f'{run_link(r)} (<a href="records/{layer}/{name}.json">record</a>, {layer})' if layer else name
     return (f'<li><code>{escape(rerun_command(r["config"]))}</code><br>{link}, {code_text(r)}, '
             f'{escape(r["environment"]["gpu"] or r["environment"]["cpu"])}</li>')

@@ -211,7 +211,7 @@ def run_audit(
     "Draw published records, repeat each at its own commit, grade it."
     root, commit = project_root(), code_version()['commit']
     if not commit or _git('rev-parse', 'HEAD').returncode: raise InputError('an audit needs the git repository: records name commits.')
-    records = study_records('no/runs/of/your/own', records_dir)
+    records = study_records(None, records_dir)
     drawn, n_records = _drawn(records, n, which, run, commit)
     (root/reports/'audits').mkdir(parents=True, exist_ok=True)
     path, done = _open_audit(root/reports/'audits', dict(n=len(drawn), claims=which, record=run), drawn, n_records)

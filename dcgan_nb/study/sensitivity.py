@@ -16,8 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ..foundations.core import InputError, project_root, write_file
-from .claims import MEASURES, Claim, arm_records, measured
-from .evidence import COLORS, Evidence, Verdict, budget_text, delta_text, glyph_of, style_of
+from .claims import MEASURES, Claim, measured
+from .evidence import COLORS, Evidence, Verdict, budget_text, delta_text, finite, glyph_of, style_of
 from .figures import Html
 from .pages import open_study
 from .rules import RULES, effect_text, finding
@@ -81,13 +81,13 @@ def claim_data(claim:Claim) -> dict:
     measure = dict(name=claim.measure, title=m.title, unit=m.unit, ratio=m.ratio, lower_is_better=m.lower_is_better)
     return dict(id=claim.id, rule=claim.rule, measure=measure, arms=list(claim.arms), delta=claim.delta, needs=claim.needs)
 
-def values_of(v:Verdict, records:list[dict]) -> list[dict]:      # for each arm: seed → value
+def values_of(v:Verdict) -> list[dict]:      # for each arm: seed → value
     "The numbers of every run on which a verdict rests; None where a run has none."
     def value(r): return measured(v.claim.measure, r) if r['status'] == 'finished' else None
-    return [{s: value(r) for s, r in by_seed.items()} for by_seed in arm_records(v.claim, records, v.profile).values()]
+    return [{s: value(r) for s, r in by_seed.items()} for by_seed in v.records.values()]
 
-def _rungs(course:dict[int, Verdict], records:list[dict]) -> list[dict]:
-    return [dict(times=times, budget=budget_text(v), n_epochs=v.n_epochs, arms=values_of(v, records)) for times, v in course.items() if v.profile]
+def _rungs(course:dict[int, Verdict]) -> list[dict]:
+    return [dict(times=times, budget=budget_text(v), n_epochs=v.n_epochs, arms=values_of(v)) for times, v in course.items() if v.profile]
 
 def _computable(rungs:list[dict]) -> bool:      # `permutation_p` draws at random beyond 12,870 ways, and no browser draws the same
     return bool(rungs) and all(math.comb(sum(map(len, r['arms'])), len(r['arms'][0])) <= 12_870 for r in rungs)
@@ -101,7 +101,7 @@ def page_data(study) -> dict:      # study: of `open_study`, with all claims
     claims = []
     for id, course in study.courses.items():
         c, v = course[1].claim, study.verdicts[id]
-        rungs = _rungs(course, study.records) if RULES[c.rule].compares_two else []
+        rungs = _rungs(course) if RULES[c.rule].compares_two else []
         claims.append(dict(id=id, tested=c.tested, project=c.project, kind=RULES[c.rule].title, glyph=glyph_of(v.word), published=_published(v))
                       | (dict(claim=claim_data(c), rungs=rungs) if _computable(rungs) else {}))
     times = sorted({t for course in study.courses.values() for t in course})
@@ -118,7 +118,6 @@ def sensitivity(data:dict) -> Html:     # of `page_data`
 def case_of(claim:Claim, arms:list[dict], others:dict, n_epochs:float) -> dict:
     "What goes in, and what the library makes of it."
     v = judge_values(claim, {arm: {int(s): x for s, x in by_seed.items()} for arm, by_seed in zip(claim.arms, arms)}, others, n_epochs)
-    finite = lambda x: x if x is not None and math.isfinite(x) else None       # JSON has no infinity
     out = dict(n_seeds=v.n_seeds, effect=v.effect, low=finite(v.low), high=finite(v.high), p=v.p, p_holm=v.p_holm, word=v.word, leaning=v.leaning,
                because=v.because.replace('$', ''), text=v.text, effect_text=effect_text(v), headline=finding(v), delta_text=delta_text(claim))
     return json.loads(json.dumps(dict(claim=claim_data(claim), arms=arms, others=others, n_epochs=n_epochs, verdict=out)))

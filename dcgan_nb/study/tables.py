@@ -20,12 +20,13 @@ import pandas as pd
 
 from ..foundations.core import InputError, project_root, write_file
 from ..runs.config import RunConfig, identity, overrides
+from ..runs.ladder import run_of
 from ..runs.records import images_seen, scan_records, score
 from ..scores.metrics import METRICS
 from .claims import MEASURES, Claim, arm_config, arm_values, chosen_claims, claim_hash
 from .figures import Html, Text, arrow
 from .judge import outcome
-from .evidence import Verdict, budget_text, runs_text, study_command
+from .evidence import Verdict, budget_text, finite, runs_text, study_command
 from .rules import RULES, effect_text, finding
 from .pages import Study, folded, scrolling
 from .stats import mean_interval
@@ -157,8 +158,6 @@ def download(
     return Text(f'{{download}}`{name} <files/{name}>`: {about}.')
 
 # %% ../../nbs/study/49_tables.ipynb #c792e171
-def _finite(x): return None if x is None or math.isinf(x) else x     # JSON knows no infinity
-
 def arm_statistics(
     claim:Claim,
     arms:dict,               # of `arm_records`
@@ -169,7 +168,7 @@ def arm_statistics(
     for arm, by_seed in arms.items():
         x = forth([*values[arm].values()])
         interval = [float(end) for end in back(mean_interval(x))] if len(x) > 1 else None
-        seeds = {seed: dict(run_id=r.get('rung_of', r['run_id']), status=r['status'], value=values[arm].get(seed)) for seed, r in by_seed.items()}
+        seeds = {seed: dict(run_id=run_of(r), status=r['status'], value=values[arm].get(seed)) for seed, r in by_seed.items()}
         found[arm] = dict(n=len(x), mean=float(back(x.mean())) if len(x) else None, interval=interval, seeds=seeds)
     return found
 
@@ -178,7 +177,7 @@ def arm_statistics(
 def _of_verdict(v:Verdict) -> dict:
     "All that stands behind one verdict."
     c, rule = v.claim, RULES[v.claim.rule]
-    effect = {k: _finite(getattr(v, k)) for k in ('effect', 'low', 'high', 'p', 'p_holm', 'probability')}
+    effect = {k: finite(getattr(v, k)) for k in ('effect', 'low', 'high', 'p', 'p_holm', 'probability')}
     return dict(claim=c.id, hash=claim_hash(c), quote=c.quote, source=c.source, tested=c.tested, rule=c.rule, measure=c.measure, delta=c.delta, level=rule.level,
                 lower_is_better=MEASURES[c.measure].lower_is_better, scale='log ratio' if MEASURES[c.measure].ratio else 'difference',
                 times=c.times, profile=v.profile, verdict=v.word, leaning=v.leaning, because=v.because, finding=finding(v), **effect,
@@ -197,7 +196,7 @@ def _record_row(r:dict) -> dict:
     code, machine = r['code'], r.get('environment', {})
     scores = {f'{key}{end}': m[k] for key, m in r['metrics'].items() for end, k in (('', 'value'), ('_std', 'std')) if m.get(k) is not None}
     plain = {k: ' '.join(v) if isinstance(v, (tuple, list)) else v for k, v in r['config'].items() if not isinstance(v, dict)}
-    return dict(run_id=r['run_id'], record=r.get('rung_of', r['run_id']), runs=r.get('layer'), status=r['status'], flags=' '.join(r.get('flags', ())), data=r['data']['title'],
+    return dict(run_id=r['run_id'], record=run_of(r), runs=r.get('layer'), status=r['status'], flags=' '.join(r.get('flags', ())), data=r['data']['title'],
                 data_sha256=r['data'].get('sha256'), images_seen=images_seen(r), seconds=r['timings_s'].get('train'), commit=code['commit'], dirty=code['dirty'],
                 hardware=machine.get('gpu') or machine.get('cpu'), **plain, **scores)
 

@@ -17,6 +17,7 @@ from ..foundations.core import InputError, first_line, project_root, write_file
 from ..runs.config import RunConfig
 from ..runs.records import read_record
 from .claims import claim_hash, study_records
+from .evidence import finite
 from .judge import courses, outcome
 
 # %% ../../nbs/study/57_verify.ipynb #d0e2e761
@@ -60,7 +61,6 @@ def record_problems(folder:Path) -> tuple[str, str]:      # of a run → what is
 NUMBERS = 'effect', 'low', 'high', 'p', 'p_holm'
 
 def _entry(v) -> dict:
-    finite = lambda x: x if x is not None and math.isfinite(x) else None        # JSON has no infinity
     return dict(verdict=v.text, profile=v.profile, seeds=v.n_seeds, runs=v.n_runs, **{k: finite(getattr(v, k)) for k in NUMBERS})
 
 def present_verdicts(records:list[dict]) -> dict:      # claim's id → version, verdict, and the same for every budget
@@ -94,7 +94,7 @@ def seal(reports:str='reports') -> None:      # with the folder records
     folder = project_root()/reports
     there = hashes(folder)
     write_file(folder/MANIFEST, ''.join(f'{digest}  {name}\n' for name, digest in there.items()))
-    verdicts = present_verdicts(study_records('no/runs/of/your/own', folder/'records'))
+    verdicts = present_verdicts(study_records(None, folder/'records'))
     write_file(folder/VERDICTS, json.dumps(verdicts, indent=1, ensure_ascii=False, allow_nan=False) + '\n')
     print(f'{len(there)} files in {reports}/{MANIFEST}, {len(verdicts)} verdicts in {reports}/{VERDICTS}')
 
@@ -122,7 +122,7 @@ def checks(
              Check('schemas', len(runs), [*filter(None, shapes)]), Check('names', len(runs), [*filter(None, names)])]
     if not (folder/VERDICTS).is_file(): raise InputError(f"{VERDICTS} is not there: make seal writes it.")
     verdicts = json.loads((folder/VERDICTS).read_text(encoding='utf-8'))
-    return [*found, Check('verdicts', len(verdicts), verdict_problems(verdicts, present_verdicts(study_records('no/runs/of/your/own', folder/'records'))))]
+    return [*found, Check('verdicts', len(verdicts), verdict_problems(verdicts, present_verdicts(study_records(None, folder/'records'))))]
 
 # %% ../../nbs/study/57_verify.ipynb #32053e77
 def run_verify(reports:str='reports') -> int:      # exit code: 1 if anything is wrong
