@@ -135,5 +135,6 @@ def verify(o) -> int:      # options of the command line → exit code
     """Are all published files, records and verdicts as they were published? It takes less than a minute.
 
     dcgan-nb verify
+    dcgan-nb verify && make site       # its exit code is 1 if anything is wrong
     """
     return run_verify()
