@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import scipy
 from PIL import Image
-from scipy.stats import beta
 
 from ..foundations.core import InputError
 from ..runs.ladder import run_of
@@ -155,7 +155,7 @@ def largest_share(
     level:float=0.95,     # confidence
 ) -> float:               # 1 if nothing was repeated, or nothing as published
     "The largest share of bad records that is compatible with an audit."
-    return 1.0 if n_different >= n else float(beta.ppf(level, n_different + 1, n - n_different))
+    return 1.0 if n_different >= n else float(scipy.stats.beta.ppf(level, n_different + 1, n - n_different))
 
 def audit_lines(
     audit:dict,              # `results`, each with its `grade`; `drawn`, `of`: from how many; `asked`: claims, or the record that was chosen

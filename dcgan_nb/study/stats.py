@@ -11,7 +11,7 @@ import math
 from numbers import Real
 
 import numpy as np
-from scipy.stats import binomtest, permutation_test, t
+import scipy       # its parts are loaded when they are used: statistics take half a second, and most who import this compute none
 
 from ..foundations.core import InputError, nearest
 
@@ -65,7 +65,7 @@ def mean_interval(
     _check_level(level)
     x = _sample(x)
     if len(x) < 2: return -math.inf, math.inf
-    half = t.ppf((1 + level) / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
+    half = scipy.stats.t.ppf((1 + level) / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
     return float(x.mean() - half), float(x.mean() + half)
 
 # %% ../../nbs/study/40_stats.ipynb #d5e18173
@@ -83,7 +83,7 @@ def permutation_p(
     if min(len(a), len(b)) < 2 or (scale := max(np.abs(a).max(), np.abs(b).max())) == 0: return 1.0
     difference = lambda a, b, axis: np.round(a.mean(axis) - b.mean(axis), 12)
     n_ways = math.comb(len(a) + len(b), len(a))
-    result = permutation_test([a / scale, b / scale], difference, vectorized=True, alternative=alternative,
+    result = scipy.stats.permutation_test([a / scale, b / scale], difference, vectorized=True, alternative=alternative,
                               n_resamples=np.inf if n_ways <= _MOST else 9999, batch=1000,
                               rng=np.random.default_rng(0))
     return float(result.pvalue)
@@ -116,7 +116,7 @@ def wilson_interval(
             raise InputError(f"{name}={value!r} must be a whole number, at least 0.")
     if k > n: raise InputError(f"k={k} is more than the n={n} runs there are. Are they exchanged?")
     if n == 0: return 0.0, 1.0
-    return tuple(map(float, binomtest(int(k), int(n)).proportion_ci(level, 'wilson')))
+    return tuple(map(float, scipy.stats.binomtest(int(k), int(n)).proportion_ci(level, 'wilson')))
 
 # %% ../../nbs/study/40_stats.ipynb #22af52f7
 def _arms(scores:dict) -> list[np.ndarray]:
@@ -148,7 +148,7 @@ def _difference_interval(a:np.ndarray, b:np.ndarray, level:float) -> tuple[float
     va, vb, d = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b), a.mean() - b.mean()
     if va + vb == 0: return d, d
     df = (va + vb)**2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
-    half = t.ppf((1 + level) / 2, df) * math.sqrt(va + vb)
+    half = scipy.stats.t.ppf((1 + level) / 2, df) * math.sqrt(va + vb)
     return d - half, d + half
 
 def regret(
