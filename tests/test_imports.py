@@ -5,7 +5,7 @@ import sys
 from conftest import MODULES, module_name
 
 # A finder that refuses the tools: what imports them fails, as it would where they are not installed.
-# Each module is imported in a process of its own, in which nothing but torch is there yet.
+# Each module is imported in a process of its own, in which none of ours is there yet, only the large ones of others.
 ALONE = """
 import importlib, os, sys, traceback
 class Refuse:
@@ -13,7 +13,7 @@ class Refuse:
         if name.split('.')[0] in {'nbdev', 'fastcore', 'execnb', 'papermill', 'IPython', 'ipykernel', 'snakemake', 'jupyter_book'}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Refuse())
-import torch
+import scipy.stats, seaborn, torch
 
 def imports(name):
     before = torch.get_rng_state()
@@ -57,4 +57,5 @@ def test_what_every_start_pays_for_stays_small(tmp_path):
         return set(subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split())
     slow = {'scipy', 'pandas', 'matplotlib', 'seaborn', 'torchmetrics', 'torchvision', 'torch.utils.flop_counter'}
     assert not loaded(['runs.config', 'gan.train', 'runs.records', 'scores.metrics', 'study.claims']) & slow, 'the workflow and the training take these'
+    assert not loaded(['study.commands']) & {'scipy.stats', 'matplotlib', 'seaborn', 'torchmetrics', 'torchvision'}, 'a command that is wrong is answered before these'
     assert loaded(['study.judge', 'study.figures', 'study.plan', 'study.pages']) & slow == {'scipy', 'pandas', 'matplotlib', 'seaborn'}
