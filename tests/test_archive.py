@@ -209,7 +209,7 @@ def test_every_record_is_a_run_with_its_parameters_data_and_results(project, pac
     for record in records:
         made = runs[record['run_id']]
         inputs = [entities[id] for id in ids(made, 'object')]
-        text = lambda v: ' '.join(v) if isinstance(v, list) else str(v)
+        text = lambda v: ' '.join(v) if isinstance(v, (tuple, list)) else str(v)
         assert {e['name']: e['value'] for e in inputs if e['@type'] == 'PropertyValue'} == {k: text(v) for k, v in overrides(record['config']).items()}
         assert [e['sha256'] for e in inputs if 'sha256' in e] == [record['data']['sha256']]
         assert {entities[id]['name']: entities[id]['sha256'] for id in ids(made, 'result')} == {
@@ -242,9 +242,8 @@ def issues(folder, meta):
 def test_the_metadata_is_a_workflow_run_crate(unpacked):
     meta = json.loads((unpacked/'ro-crate-metadata.json').read_text())
     assert issues(unpacked, meta) == []
-    def without(key, kind): return meta | {'@graph': [{k: v for k, v in e.items() if not (k == key and kind in e['@type'])} for e in meta['@graph']]}
-    assert any('instrument' in message for message in issues(unpacked, without('instrument', 'CreateAction')))
-    assert any('mainEntity' in message for message in issues(unpacked, without('mainEntity', 'Dataset')))
+    without_tool = [{k: v for k, v in e.items() if k != 'instrument'} for e in meta['@graph']]
+    assert any('instrument' in message for message in issues(unpacked, meta | {'@graph': without_tool}))
 
 
 def test_another_reader_of_crates_finds_workflow_and_runs(unpacked):
