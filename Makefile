@@ -21,7 +21,7 @@ REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call optio
 CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
 STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,REPORTS,reports)
 
-.PHONY: help report site pdf study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test faults env readme lab watch export project change clean distclean lock
+.PHONY: help report site pdf archive study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test faults env readme lab watch export project change clean distclean lock
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
@@ -31,6 +31,7 @@ help:
 	@echo "make runs        your own runs: finished, at work, failed, and why                 make show RUN=…   one run in full"
 	@echo "make site [URL=https://…] [CORES=all] [REPORTS=reports]   the book of the published records, without training, as one folder to put anywhere"
 	@echo "make pdf [CORES=all] [REPORTS=reports]   its verdict chapters as one PDF, by Chromium"
+	@echo "make archive [REPORTS=reports]   one file with all that is published: code, lock, records, the built book, hashes and metadata (RO-Crate)"
 	@echo "make publish     copy the records of reports/runs that claims use to reports/records, and seal them"
 	@echo "make cuda-bundle [CLAIM=] [PROFILE=full] [MNIST=] [CUDA_PYTHON=3.12]   an archive that runs study, checks and benchmarks on a CUDA machine without a network"
 	@echo "make cuda-results FILE=results.tar.gz   its results back, published"
@@ -59,6 +60,10 @@ site: $(READY)
 # The verdict chapters, printed by Chromium.
 pdf: $(READY)
 	@python workflow/pdf.py $(call option,CORES,cores) $(call option,REPORTS,reports)
+
+# Everything that is committed, and the book if it is built, as one file that works without git.
+archive: $(READY)
+	@python workflow/archive.py $(call option,REPORTS,reports)
 
 study: $(READY)
 	@dcgan-nb study $(STUDY) $(call option,RUNS,runs) $(call option,GPU_RUNS,gpu-runs)
@@ -161,6 +166,6 @@ lock:
 	@echo "setuptools is needed to build:"; grep '^setuptools==' constraints.txt
 
 clean:
-	rm -rf $(OUT)/book $(OUT)/_build $(OUT)/published $(OUT)/watch $(OUT)/site $(OUT)/verdicts.pdf
+	rm -rf $(OUT)/book $(OUT)/_build $(OUT)/published $(OUT)/watch $(OUT)/site $(OUT)/verdicts.pdf $(OUT)/dcgan-nb-*.zip
 distclean: clean
 	rm -rf $(OUT)/runs $(VENV) .snakemake

@@ -33,10 +33,18 @@ def served(folder):
     finally: server.shutdown()
 
 
+def files_of_the_project():
+    "What is in the repository, or could be added to it; in an unpacked archive, what it was packed with."
+    from dcgan_nb.foundations.archive import listed_files
+    if packed := listed_files(ROOT): return [name for name in packed if not name.startswith('book/')]
+    listed = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode: pytest.skip('neither a git checkout nor an unpacked archive')
+    return listed.stdout.splitlines()
+
+
 def fresh_copy(root):
     "What is in the repository, or could be added to it, without the published records; the environment of the tests serves there, and nothing is installed."
-    listed = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    for name in listed:
+    for name in files_of_the_project():
         if name.startswith('reports/records/') or not (ROOT/name).is_file(): continue
         (root/name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT/name, root/name)

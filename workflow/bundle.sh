@@ -3,6 +3,7 @@
 # study.sh, which runs them there. That machine has Python and PyTorch (with torchvision, torchmetrics, seaborn, scipy); nothing is installed outside the folder.
 # usage: bundle.sh ARCHIVE PROFILE CLAIM DEVICE PYTHON_VERSION [MNIST]
 set -euo pipefail
+git rev-parse -q --verify HEAD > /dev/null 2>&1 || { echo "A bundle is made from the git repository, and there is none here." >&2; exit 2; }
 archive=$1 profile=$2 claim=$3 device=$4 version=$5 mnist=${6:-}
 out=$(mktemp -d); trap 'rm -rf "$out"' EXIT
 mkdir -p "$out"/{code,wheels,cache} "$(dirname "$archive")"

@@ -27,6 +27,7 @@ import torch
 from PIL import Image
 
 from .. import __version__
+from ..foundations.archive import packed_code
 from ..foundations.batches import image_grid
 from ..foundations.core import InputError, first_line, project_root, write_file
 from ..foundations.datasets import ImageData
@@ -38,9 +39,8 @@ from ..scores.diagnostics import flags
 
 # %% ../../nbs/runs/34_records.ipynb #785a3b8c
 def code_version() -> dict:
-    "The commit of the code and whether the working tree differed from it; None where there is no git."
-    if (bundled := project_root()/'COMMIT').is_file():     # code that came in an archive
-        return dict(commit=bundled.read_text().strip(), dirty=False)
+    "The commit of the code and whether the files differed from it; None where neither an archive's `COMMIT` nor git tells."
+    if packed := packed_code(project_root()): return packed     # code that came in an archive
     def git(*args):
         try: out = subprocess.run(['git', *args], cwd=project_root(), capture_output=True, text=True,
                                   timeout=10)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from ..foundations.archive import packed_code
 from ..foundations.core import InputError, cache_dir, first_line, nearest, project_root, write_file
 from ..runs.checkpoint import lock_run, unlock_run
 from ..runs.config import pick_device
@@ -31,7 +32,8 @@ from .claims import Records, config_key, study_records
 
 # %% ../../nbs/study/56_repeat.ipynb #a394c99d
 def _git(*args:str) -> subprocess.CompletedProcess:
-    return subprocess.run(['git', *args], cwd=project_root(), capture_output=True, text=True)
+    try: return subprocess.run(['git', *args], cwd=project_root(), capture_output=True, text=True)
+    except FileNotFoundError: return subprocess.CompletedProcess(args, 127, '', 'git is not installed')
 
 def _no_such_commit(commit:str) -> str:
     "Why a commit cannot be had; empty if it can."
@@ -210,7 +212,8 @@ def run_audit(
 ) -> dict:                                # the audit, as in its file
     "Draw published records, repeat each at its own commit, grade it."
     root, commit = project_root(), code_version()['commit']
-    if not commit or _git('rev-parse', 'HEAD').returncode: raise InputError('an audit needs the git repository: records name commits.')
+    if not commit or packed_code(root) or _git('rev-parse', 'HEAD').returncode:
+        raise InputError('an audit needs the git repository with its history: each record is repeated at the commit that it names.')
     records = study_records(None, records_dir)
     drawn, n_records = _drawn(records, n, which, run, commit)
     (root/reports/'audits').mkdir(parents=True, exist_ok=True)

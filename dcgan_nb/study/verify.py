@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..foundations.archive import changed_files, listed_files
 from ..foundations.core import InputError, first_line, project_root, write_file
 from ..runs.config import RunConfig
 from ..runs.records import read_record
@@ -118,7 +119,9 @@ def checks(
     of = lambda keep: (sum(map(keep, listed.keys() | there.keys())), [p for p in problems if keep(p)])
     runs = sorted(p for p in (folder/'records').iterdir() if p.is_dir()) if (folder/'records').is_dir() else []
     shapes, names = zip(*map(record_problems, runs)) if runs else ((), ())
-    found = [Check('records', *of(is_record)), Check('pictures', *of(lambda text: not is_record(text))),
+    packed = listed_files(project_root())      # nothing but in an unpacked archive
+    found = [Check('archive', len(packed), changed_files(project_root()))] * bool(packed)
+    found += [Check('records', *of(is_record)), Check('pictures', *of(lambda text: not is_record(text))),
              Check('schemas', len(runs), [*filter(None, shapes)]), Check('names', len(runs), [*filter(None, names)])]
     if not (folder/VERDICTS).is_file(): raise InputError(f"{VERDICTS} is not there: make seal writes it.")
     verdicts = json.loads((folder/VERDICTS).read_text(encoding='utf-8'))
