@@ -4,7 +4,7 @@ PYTHON  ?= python3
 OUT     := $(or $(REPORTS),reports)
 VENV    := .venv
 BIN     := $(VENV)/bin
-READY   := $(VENV)/.ready
+READY   := $(VENV)/$(if $(HASHES),.hashes,.ready)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
@@ -21,7 +21,7 @@ REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call optio
 CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
 STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,REPORTS,reports)
 
-.PHONY: help report site pdf study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test faults env readme lab watch export project change clean distclean lock
+.PHONY: help report site pdf study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test faults env readme lab watch export project change clean distclean lock sbom vulnerabilities
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
@@ -39,13 +39,14 @@ help:
 	@echo "make bench [BENCH=\"training levers scaling startup fid\"] [DEVICE=cpu|cuda]   measure speed; nothing else should run meanwhile"
 	@echo "make test        notebooks and pytest"
 	@echo "make faults      break things on purpose and write the book's table of what happens"
-	@echo "make env         the environment alone, in $(VENV)"
+	@echo "make env [HASHES=1]   the environment alone, in $(VENV); with HASHES=1 made anew, and nothing gets in whose hash is not in requirements.lock"
 	@echo "make lab [PORT=8888]   the notebooks in JupyterLab, with this environment's kernel; it prints its address"
 	@echo "make watch PAGE=nbs/gan/13_losses.ipynb [PORT=8000]   the page of one notebook, made anew after every save"
 	@echo "make export      after editing nbs/: clean the notebooks, write dcgan_nb/ and README.md"
 	@echo "make project NAME=f [TITLE=\"…\"]   begin a project of your own: a notebook with a claim, its chapter, their place in the book"
 	@echo "make change WHY=\"…\"   after a claim or a rule was changed: note what, and why, in reports/claims.json"
-	@echo "make lock        resolve the versions in constraints.txt anew"
+	@echo "make lock [UPGRADE=1]   resolve the versions in constraints.txt anew, and their hashes in requirements.lock"
+	@echo "make sbom        what is installed, as CycloneDX: reports/sbom.json          make vulnerabilities   what is known of the locked versions"
 	@echo "make clean       remove the pages and the book, keep the runs; make distclean removes all that was made"
 	@echo "After \`source .venv/bin/activate\` the same by \`dcgan-nb\`: dcgan-nb --help"
 
@@ -119,7 +120,7 @@ faults: $(READY)
 env: $(READY)
 
 # Everything that is installed, building included, is pinned by constraints.txt.
-$(READY): constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_kernel_config.py
+$(VENV)/.ready: constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_kernel_config.py
 	@test -x $(BIN)/python || { echo "making $(VENV)" >&2; $(PYTHON) -m venv $(VENV); }
 	@echo "installing torch (some minutes, once)" >&2
 	@python -m pip install -q torch torchvision
@@ -127,6 +128,18 @@ $(READY): constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_
 	@python -m pip install -q -e '.[dev]'
 	@mkdir -p $(VENV)/etc/ipython && cp workflow/ipython_kernel_config.py $(VENV)/etc/ipython/
 	@touch $@
+
+# HASHES=1: from nothing, and only files that requirements.lock has the hashes of; what builds the few packages without a wheel comes first.
+HASHED = PIP_CONSTRAINT= python -m pip install -q --no-build-isolation
+$(VENV)/.hashes: requirements.lock constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_kernel_config.py
+	@echo "making $(VENV), every file checked by its hash (some minutes)" >&2
+	@$(PYTHON) -m venv --clear $(VENV)
+	@awk '/^[a-z]/ { kept = /^(packaging|setuptools|wheel)==/ } kept' requirements.lock > $(VENV)/build.lock
+	@$(HASHED) --require-hashes -r $(VENV)/build.lock
+	@$(HASHED) --require-hashes -r requirements.lock
+	@$(HASHED) --no-deps -e .
+	@mkdir -p $(VENV)/etc/ipython && cp workflow/ipython_kernel_config.py $(VENV)/etc/ipython/
+	@touch $(VENV)/.ready $@
 
 # JupyterLab on nbs/, with this environment's kernel.
 lab: $(READY)
@@ -154,11 +167,22 @@ README = jupyter nbconvert --log-level WARN --to markdown --TemplateExporter.exc
 readme: $(READY)
 	@$(README)
 
-# Versions that constraints.txt has already stay; delete lines, or all, to let them move.
+# Versions that constraints.txt has already stay; UPGRADE=1 lets all move. requirements.lock has the same versions, with the hashes of their files for every system.
+UV = $(VENV)/lock/bin/uv pip compile -q --no-cache --universal --python-version 3.10 --no-header --extra dev setup.py
 lock:
 	$(PYTHON) -m venv $(VENV)/lock && PIP_CONSTRAINT= $(VENV)/lock/bin/python -m pip install -q uv
-	$(VENV)/lock/bin/uv pip compile -q --no-cache --universal --python-version 3.10 --no-header --extra dev setup.py -o constraints.txt
+	$(UV) $(if $(UPGRADE),--upgrade) -o constraints.txt
+	$(UV) -c constraints.txt --no-annotate --generate-hashes -o requirements.lock
 	@echo "setuptools is needed to build:"; grep '^setuptools==' constraints.txt
+
+# What is installed, for programs that read such lists; the same environment gives the same file.
+sbom: $(READY)
+	@python workflow/sbom.py $(OUT)/sbom.json
+
+# Asks a database on the network; where there is none, it says so. pip-audit has an environment of its own: none of its packages is in the lock.
+vulnerabilities: $(READY)
+	@test -x $(VENV)/vulnerabilities/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/vulnerabilities && $(VENV)/vulnerabilities/bin/python -m pip install -q 'pip-audit>=2.9'; } || rm -rf $(VENV)/vulnerabilities
+	@python workflow/vulnerabilities.py $(VENV)/vulnerabilities/bin/pip-audit requirements.lock
 
 clean:
 	rm -rf $(OUT)/book $(OUT)/_build $(OUT)/published $(OUT)/watch $(OUT)/site $(OUT)/verdicts.pdf

@@ -1,0 +1,50 @@
+"""What is installed, as a CycloneDX SBOM: `make sbom`.
+
+Checked against the schema before it is written. It names no folder of this machine, and has no time and no random number: the same environment gives the same file.
+"""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from dcgan_nb.foundations.core import InputError, first_line, write_file
+
+VERSION = '1.6'      # of the format
+
+
+def without_folders(bom:dict) -> dict:
+    "Packages that were installed from a folder, as this one is, without that folder's place."
+    for component in bom['components']:
+        if 'externalReferences' not in component: continue
+        kept = [r for r in component.pop('externalReferences') if not r['url'].startswith('file:')]
+        if kept: component['externalReferences'] = kept
+    return bom
+
+
+def sbom(python:str=sys.executable) -> str:      # JSON
+    "The packages of an environment, with versions, licenses, home pages and what needs what."
+    command = [sys.executable, '-m', 'cyclonedx_py', 'environment', '--output-reproducible', '--spec-version', VERSION, '--output-format', 'JSON', python]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode: raise InputError(f"python={python!r}: the packages of this environment could not be listed: {(done.stderr.strip() or 'no word').splitlines()[-1]}")
+    text = json.dumps(without_folders(json.loads(done.stdout)), indent=1, ensure_ascii=False) + '\n'
+    if wrong := invalid(text): raise InputError(f'the list of packages is no CycloneDX {VERSION}: {wrong}')
+    return text
+
+
+def invalid(text:str) -> str:      # empty if nothing is
+    "What the schema of CycloneDX says is wrong."
+    wrong = JsonStrictValidator(SchemaVersion.from_version(VERSION)).validate_str(text)
+    return str(wrong).splitlines()[0] if wrong else ''
+
+
+if __name__ == '__main__':
+    try:
+        path = Path(sys.argv[1])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, text := sbom())
+    except InputError as error:
+        print(first_line(error), file=sys.stderr)
+        sys.exit(2)
+    print(f"{len(json.loads(text)['components'])} packages in {path}")
