@@ -21,7 +21,7 @@ REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call optio
 CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
 STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,REPORTS,reports)
 
-.PHONY: help report site pdf study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test faults env readme lab watch export project change clean distclean lock sbom vulnerabilities
+.PHONY: help report site pdf study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test faults env readme lab watch export project change clean distclean lock drift sbom vulnerabilities
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
@@ -46,6 +46,7 @@ help:
 	@echo "make project NAME=f [TITLE=\"…\"]   begin a project of your own: a notebook with a claim, its chapter, their place in the book"
 	@echo "make change WHY=\"…\"   after a claim or a rule was changed: note what, and why, in reports/claims.json"
 	@echo "make lock [UPGRADE=1]   resolve the versions in constraints.txt anew, and their hashes in requirements.lock"
+	@echo "make drift       the newest versions in place of the locked ones: which they are, and which tests fail with them"
 	@echo "make sbom        what is installed, as CycloneDX: reports/sbom.json          make vulnerabilities   what is known of the locked versions"
 	@echo "make clean       remove the pages and the book, keep the runs; make distclean removes all that was made"
 	@echo "After \`source .venv/bin/activate\` the same by \`dcgan-nb\`: dcgan-nb --help"
@@ -174,6 +175,12 @@ lock:
 	$(UV) $(if $(UPGRADE),--upgrade) -o constraints.txt
 	$(UV) -c constraints.txt --no-annotate --generate-hashes -o requirements.lock
 	@echo "setuptools is needed to build:"; grep '^setuptools==' constraints.txt
+
+# Which newest versions are not those of the lock, and what fails with them: reports/drift.md. The new lock stays; `git restore constraints.txt requirements.lock` takes it back.
+drift:
+	@mkdir -p $(OUT) && cp constraints.txt $(OUT)/drift.before
+	@$(MAKE) --no-print-directory lock UPGRADE=1 > $(OUT)/drift.log 2>&1 && $(MAKE) env >> $(OUT)/drift.log 2>&1 && $(MAKE) -i test >> $(OUT)/drift.log 2>&1; \
+	$(PYTHON) workflow/drift.py $(OUT)/drift.before constraints.txt --log $(OUT)/drift.log --to $(OUT)/drift.md
 
 # What is installed, for programs that read such lists; the same environment gives the same file.
 sbom: $(READY)

@@ -3,6 +3,7 @@
 Checked against the schema before it is written. It names no folder of this machine, and has no time and no random number: the same environment gives the same file.
 """
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,8 @@ def without_folders(bom:dict) -> dict:
 def sbom(python:str=sys.executable) -> str:      # JSON
     "The packages of an environment, with versions, licenses, home pages and what needs what."
     command = [sys.executable, '-m', 'cyclonedx_py', 'environment', '--output-reproducible', '--spec-version', VERSION, '--output-format', 'JSON', python]
-    done = subprocess.run(command, capture_output=True, text=True)
+    alone = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}       # or a package is there twice, once with a random name
+    done = subprocess.run(command, cwd=sys.prefix, env=alone, capture_output=True, text=True)
     if done.returncode: raise InputError(f"python={python!r}: the packages of this environment could not be listed: {(done.stderr.strip() or 'no word').splitlines()[-1]}")
     text = json.dumps(without_folders(json.loads(done.stdout)), indent=1, ensure_ascii=False) + '\n'
     if wrong := invalid(text): raise InputError(f'the list of packages is no CycloneDX {VERSION}: {wrong}')
