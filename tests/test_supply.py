@@ -7,8 +7,11 @@ import sys
 import sysconfig
 from importlib.metadata import distributions
 
+import papermill
 import pytest
 from conftest import ROOT
+
+from dcgan_nb.study.licenses import UNKNOWN, license_of, needed, packages
 
 sys.path.insert(0, str(ROOT/'workflow'))
 import drift  # noqa: E402
@@ -155,3 +158,46 @@ def test_a_known_vulnerability_is_named_and_is_a_failure(tmp_path, capsys):
     assert f'beta 2.0: {name}, fixed in 2.1' in said and '2 of 2 locked versions were looked up in osv: 1 with' in said
     assert vulnerabilities.main(pip_audit(tmp_path, osv=answer(dict(name='alpha', version='1.0', vulns=[]))), str(tmp_path/'lock')) == 0
     assert '1 of 2 locked versions were looked up in osv: 0 with' in capsys.readouterr().out
+
+
+# Licenses
+
+def installed(folder, name, version='1.0', license_text='', **about):
+    "A package as it lies in site-packages, and nothing else."
+    info = folder/f'{name}-{version}.dist-info'
+    info.mkdir(parents=True)
+    lines = [f'{key.replace("_", "-")}: {value}' for key, values in about.items() for value in ([values] if isinstance(values, str) else values)]
+    (info/'METADATA').write_text('\n'.join(['Metadata-Version: 2.1', f'Name: {name}', f'Version: {version}', *lines]) + '\n')
+    (info/'LICENSE').write_text(license_text)
+    (info/'RECORD').write_text(f'{info.name}/METADATA,,\n{info.name}/LICENSE,,\n')
+    found, = distributions(path=[str(folder)], name=name)
+    return found
+
+
+@pytest.mark.parametrize('about, text, license', [
+    (dict(License_Expression='MIT OR Apache-2.0', License='BSD'), 'BSD 2-Clause', 'MIT OR Apache-2.0'),
+    (dict(License='Apache License, Version 2.0', Classifier='License :: OSI Approved :: MIT License'), '', 'Apache-2.0'),
+    (dict(), 'MIT License\n\nCopyright', 'MIT'),
+    (dict(Classifier='License :: OSI Approved :: BSD License'), 'Redistribution …\n * Neither the name of', 'BSD-3-Clause'),
+    (dict(Classifier='License :: OSI Approved :: BSD License'), 'THE SOFTWARE IS PROVIDED "AS IS", EXPRESS OR IMPLIED', 'BSD (clauses not said)'),
+    (dict(License='UNKNOWN'), 'All rights reserved. EXPRESS OR IMPLIED, no permission', UNKNOWN), (dict(), '', UNKNOWN)], ids=str)
+def test_the_most_exact_place_names_the_license(tmp_path, about, text, license):
+    assert license_of(installed(tmp_path, 'x' + secrets.token_hex(3), license_text=text, **about)) == license
+
+
+def test_of_a_random_tree_what_is_reached_is_listed(tmp_path):
+    fresh = random.Random(seed := secrets.randbits(32))
+    wants = {i: fresh.sample(range(20), fresh.randrange(3)) for i in range(20)}
+    there = {f'p{i}': installed(tmp_path, f'p{i}', Requires_Dist=[f'p{j}>=0' for j in js]) for i, js in wants.items()}
+    reached, edge = {0}, {0}
+    while edge: reached |= (edge := {j for i in edge for j in wants[i]} - reached)
+    found = needed(['p0'], there.__getitem__)
+    assert found.keys() == {f'p{i}' for i in reached}, f'seed {seed}'
+    assert all(int(name[1:]) in wants[int(by[1:])] for name, by in found.items() if by)
+
+
+def test_the_page_has_every_package_once(tmp_path):
+    papermill.execute_notebook(ROOT/'nbs/chapters/licenses.ipynb', tmp_path/'page.ipynb', cwd=ROOT, progress_bar=False)
+    html = '\n'.join(''.join(o['data'].get('text/html', '')) for c in json.loads((tmp_path/'page.ipynb').read_text())['cells'] for o in c.get('outputs', []) if 'data' in o)
+    rows = [re.sub('<[^>]*>', ' ', row).split() for row in re.findall('<tr><td>(.*?)</tr>', html)]
+    assert sorted((row[0], row[1]) for row in rows) == sorted((p.name, p.version) for p in packages()) and len(rows) > 100

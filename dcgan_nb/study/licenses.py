@@ -77,7 +77,7 @@ def needed(
                 if (r.marker is None and not extra) or (r.marker and r.marker.evaluate(dict(extra=extra))): queue.append((r, name))
     return found
 
-# %% ../../nbs/study/58_licenses.ipynb #c4a3e691
+# %% ../../nbs/study/58_licenses.ipynb #8a6067de
 @dataclass(frozen=True)
 class Package:
     "An installed package, as its metadata tell."
@@ -94,6 +94,7 @@ def is_copyleft(license:str) -> bool:
     "Does a license, or one of several, ask that changes be passed on under the same terms?"
     return bool(re.search(COPYLEFT, license))
 
+# %% ../../nbs/study/58_licenses.ipynb #c0de3615
 def _home(about) -> str:
     links = [v.split(',', 1)[::-1] for v in about.get_all('Project-URL', []) if ',' in v]
     best = {label.strip().lower(): url.strip() for url, label in links}
