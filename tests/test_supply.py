@@ -11,7 +11,7 @@ import papermill
 import pytest
 from conftest import ROOT
 
-from dcgan_nb.study.licenses import UNKNOWN, license_of, needed, packages
+from dcgan_nb.study.licenses import UNKNOWN, closure, license_of, packages
 
 sys.path.insert(0, str(ROOT/'workflow'))
 import drift  # noqa: E402
@@ -191,7 +191,7 @@ def test_of_a_random_tree_what_is_reached_is_listed(tmp_path):
     there = {f'p{i}': installed(tmp_path, f'p{i}', Requires_Dist=[f'p{j}>=0' for j in js]) for i, js in wants.items()}
     reached, edge = {0}, {0}
     while edge: reached |= (edge := {j for i in edge for j in wants[i]} - reached)
-    found = needed(['p0'], there.__getitem__)
+    found = closure(['p0'], there.__getitem__)
     assert found.keys() == {f'p{i}' for i in reached}, f'seed {seed}'
     assert all(int(name[1:]) in wants[int(by[1:])] for name, by in found.items() if by)
 
