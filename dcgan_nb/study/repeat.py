@@ -146,13 +146,14 @@ def repeated_run(
     if again['code'] != dict(commit=_git('rev-parse', record['code']['commit']).stdout.strip(), dirty=False): raise InputError('its worktree was changed while it ran')
     return again, made[0], moved
 
-# %% ../../nbs/study/56_repeat.ipynb #2597b78e
+# %% ../../nbs/study/56_repeat.ipynb #c3f81d07
 def versions_line(
     result:dict,          # of an audit
 ) -> str:                 # empty if they are the same, or an audit of earlier did not note them
     "Which versions the record names and the repetition does not, for people."
     return 'other versions: ' * bool(result.get('versions')) + ', '.join(f"{name} {was or '–'} → {now or '–'}" for name, (was, now) in result.get('versions', {}).items())
 
+# %% ../../nbs/study/56_repeat.ipynb #2597b78e
 def _changes(record:dict, again:dict) -> dict:
     "Score → published and repeated value, where they are not the same."
     both = {key: [score['value'], again['metrics'].get(key, {}).get('value')] for key, score in record['metrics'].items()}
