@@ -4,7 +4,7 @@ PYTHON  ?= python3
 OUT     := $(or $(REPORTS),reports)
 VENV    := .venv
 BIN     := $(VENV)/bin
-READY   := $(VENV)/.ready
+READY   := $(VENV)/$(if $(HASHES),.hashes,.ready)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
@@ -21,7 +21,7 @@ REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call optio
 CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
 STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,REPORTS,reports)
 
-.PHONY: help report site pdf archive study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test faults env readme lab watch export project change clean distclean lock
+.PHONY: help report site pdf archive study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test faults env readme lab watch export project change clean distclean lock drift sbom vulnerabilities
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
@@ -40,13 +40,15 @@ help:
 	@echo "make bench [BENCH=\"training levers scaling startup fid\"] [DEVICE=cpu|cuda]   measure speed; nothing else should run meanwhile"
 	@echo "make test        notebooks and pytest"
 	@echo "make faults      break things on purpose and write the book's table of what happens"
-	@echo "make env         the environment alone, in $(VENV)"
+	@echo "make env [HASHES=1]   the environment alone, in $(VENV); with HASHES=1 made anew, and nothing gets in whose hash is not in requirements.lock"
 	@echo "make lab [PORT=8888]   the notebooks in JupyterLab, with this environment's kernel; it prints its address"
 	@echo "make watch PAGE=nbs/gan/13_losses.ipynb [PORT=8000]   the page of one notebook, made anew after every save"
 	@echo "make export      after editing nbs/: clean the notebooks, write dcgan_nb/ and README.md"
 	@echo "make project NAME=f [TITLE=\"…\"]   begin a project of your own: a notebook with a claim, its chapter, their place in the book"
 	@echo "make change WHY=\"…\"   after a claim or a rule was changed: note what, and why, in reports/claims.json"
-	@echo "make lock        resolve the versions in constraints.txt anew"
+	@echo "make lock [UPGRADE=1]   resolve the versions in constraints.txt anew, and their hashes in requirements.lock"
+	@echo "make drift       the newest versions in place of the locked ones: which they are, and which tests fail with them"
+	@echo "make sbom        what is installed, as CycloneDX: reports/sbom.json          make vulnerabilities   what is known of the locked versions"
 	@echo "make clean       remove the pages and the book, keep the runs; make distclean removes all that was made"
 	@echo "After \`source .venv/bin/activate\` the same by \`dcgan-nb\`: dcgan-nb --help"
 
@@ -124,7 +126,7 @@ faults: $(READY)
 env: $(READY)
 
 # Everything that is installed, building included, is pinned by constraints.txt.
-$(READY): constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_kernel_config.py
+$(VENV)/.ready: constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_kernel_config.py
 	@test -x $(BIN)/python || { echo "making $(VENV)" >&2; $(PYTHON) -m venv $(VENV); }
 	@echo "installing torch (some minutes, once)" >&2
 	@python -m pip install -q torch torchvision
@@ -132,6 +134,18 @@ $(READY): constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_
 	@python -m pip install -q -e '.[dev]'
 	@mkdir -p $(VENV)/etc/ipython && cp workflow/ipython_kernel_config.py $(VENV)/etc/ipython/
 	@touch $@
+
+# HASHES=1: from nothing, and only files that requirements.lock has the hashes of; what builds the few packages without a wheel comes first.
+HASHED = PIP_CONSTRAINT= python -m pip install -q --no-build-isolation
+$(VENV)/.hashes: requirements.lock constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_kernel_config.py
+	@echo "making $(VENV), every file checked by its hash (some minutes)" >&2
+	@$(PYTHON) -m venv --clear $(VENV)
+	@awk '/^[a-z]/ { kept = /^(packaging|setuptools|wheel)==/ } kept' requirements.lock > $(VENV)/build.lock
+	@$(HASHED) --require-hashes -r $(VENV)/build.lock
+	@$(HASHED) --require-hashes -r requirements.lock
+	@$(HASHED) --no-deps -e .
+	@mkdir -p $(VENV)/etc/ipython && cp workflow/ipython_kernel_config.py $(VENV)/etc/ipython/
+	@touch $(VENV)/.ready $@
 
 # JupyterLab on nbs/, with this environment's kernel.
 lab: $(READY)
@@ -159,11 +173,29 @@ README = jupyter nbconvert --log-level WARN --to markdown --TemplateExporter.exc
 readme: $(READY)
 	@$(README)
 
-# Versions that constraints.txt has already stay; delete lines, or all, to let them move.
+# Versions that constraints.txt has already stay; UPGRADE=1 lets all move. requirements.lock has the same versions, with the hashes of their files for every system.
+UV = $(VENV)/lock/bin/uv pip compile -q --no-cache --universal --python-version 3.10 --no-header --extra dev setup.py
 lock:
 	$(PYTHON) -m venv $(VENV)/lock && PIP_CONSTRAINT= $(VENV)/lock/bin/python -m pip install -q uv
-	$(VENV)/lock/bin/uv pip compile -q --no-cache --universal --python-version 3.10 --no-header --extra dev setup.py -o constraints.txt
+	$(UV) $(if $(UPGRADE),--upgrade) -o constraints.txt
+	$(UV) -c constraints.txt --no-annotate --generate-hashes -o requirements.lock
 	@echo "setuptools is needed to build:"; grep '^setuptools==' constraints.txt
+
+# Which newest versions are not those of the lock, and what fails with them: reports/drift.md. The new lock stays; `git restore constraints.txt requirements.lock` takes it back.
+drift:
+	@mkdir -p $(OUT) && cp constraints.txt $(OUT)/drift.before
+	@$(MAKE) --no-print-directory lock UPGRADE=1 > $(OUT)/drift.log 2>&1 && $(MAKE) env >> $(OUT)/drift.log 2>&1 && $(MAKE) -i test >> $(OUT)/drift.log 2>&1; \
+	$(PYTHON) workflow/drift.py $(OUT)/drift.before constraints.txt --log $(OUT)/drift.log --to $(OUT)/drift.md
+
+# What is installed, for programs that read such lists; the same environment gives the same file. This tool and the next have environments of their own: none of their packages is in the lock.
+sbom: $(READY)
+	@test -x $(VENV)/sbom/bin/cyclonedx-py || { $(PYTHON) -m venv $(VENV)/sbom && PIP_CONSTRAINT= $(VENV)/sbom/bin/python -m pip install -q 'cyclonedx-bom>=7'; } || rm -rf $(VENV)/sbom
+	@python workflow/sbom.py $(VENV)/sbom/bin/cyclonedx-py $(OUT)/sbom.json
+
+# Asks a database on the network; where there is none, it says so.
+vulnerabilities: $(READY)
+	@test -x $(VENV)/vulnerabilities/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/vulnerabilities && $(VENV)/vulnerabilities/bin/python -m pip install -q 'pip-audit>=2.9'; } || rm -rf $(VENV)/vulnerabilities
+	@python workflow/vulnerabilities.py $(VENV)/vulnerabilities/bin/pip-audit requirements.lock
 
 clean:
 	rm -rf $(OUT)/book $(OUT)/_build $(OUT)/published $(OUT)/watch $(OUT)/site $(OUT)/verdicts.pdf $(OUT)/dcgan-nb-*.zip

@@ -15,7 +15,7 @@ from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.records import read_record
 from dcgan_nb.runs.run import run as train_run
 from dcgan_nb.study import repeat
-from dcgan_nb.study.audit import DIFFERENT, EXACT, IMPOSSIBLE, NOISE, audit_lines, draw, grade, largest_share, outside_noise, prediction_interval, strata
+from dcgan_nb.study.audit import DIFFERENT, EXACT, IMPOSSIBLE, NOISE, audit_lines, draw, grade, largest_share, other_versions, outside_noise, prediction_interval, strata
 from dcgan_nb.study.claims import study_records
 from dcgan_nb.study.judge import judge
 from dcgan_nb.study.verify import checks, run_verify, seal
@@ -388,6 +388,23 @@ def test_the_command_says_it_in_its_exit_code(run):
     assert wrong.returncode == 2 and wrong.stderr.startswith("record='fashion_mnist-no-such-run' is no published run.") and wrong.stderr.count('\n') == 1
 
 
+# Versions
+
+def test_an_audit_says_which_versions_are_not_the_record_s(monkeypatch, tmp_path, fresh):
+    was = {f'p{i}': f'{i}.{fresh.randrange(9)}' for i in range(9)}
+    moved = set(fresh.sample(sorted(was), 3))
+    now = {name: version + '.1' * (name in moved) for name, version in was.items()} | dict(fresh='1.0')
+    found = other_versions(*(record({}, environment=dict(cpu='one', versions=versions)) for versions in (was, now)))
+    assert found == {name: [was[name], now[name]] for name in moved} | dict(fresh=[None, '1.0'])
+    monkeypatch.setenv('DCGAN_NB_CACHE', str(tmp_path/'cache'))
+    for versions, says in (found, True), ({}, False):
+        monkeypatch.setattr(repeat, 'repeat_one', lambda folder, *args: dict(run_id=folder.name, grade=EXACT, why='', versions=versions))
+        lines = []
+        repeat.run_audit(1, reports=tmp_path/str(says), report=lines.append)
+        said = [line for text in lines for line in text.splitlines() if 'other versions' in line]
+        assert len(said) == says and (not says or all(f'{name} {was[name]} → {now[name]}' in said[0] for name in moved)), lines
+
+
 # The page
 
 def page(folder, tmp_path):
@@ -400,10 +417,10 @@ def page(folder, tmp_path):
 def test_the_page_shows_an_audit_or_says_that_there_is_none(tmp_path, fresh):
     assert 'There has been no audit so far' in page(tmp_path/'none', tmp_path)
     n_exact, n_bad = fresh.randrange(2, 20), fresh.randrange(1, 4)
-    results = [dict(run_id=f'run-{i}', grade=EXACT if i < n_exact else DIFFERENT, why='' if i < n_exact else 'a <score> was changed', commit='abcdef0123', seconds=60, packages={}) for i in range(n_exact + n_bad)]
+    results = [dict(run_id=f'run-{i}', grade=EXACT if i < n_exact else DIFFERENT, why='' if i < n_exact else 'a <score> was changed', commit='abcdef0123', seconds=60, packages={}, versions=dict(torch=['1.9', '2.0']) if i == 0 else {}) for i in range(n_exact + n_bad)]
     machine = dict(cpu='A processor', gpu=None, system='Linux', versions=dict(python='3.11', torch='2.0'))
     (tmp_path/'some').mkdir()
     (tmp_path/'some/2030-01-02-abcdef01.json').write_text(json.dumps(dict(code=dict(commit='abcdef0123', dirty=False), asked=dict(claims='', record=''), drawn=['x'] * 30, of=448, machine=machine, results=results)))
     text = page(tmp_path/'some', tmp_path)
     assert '2030-01-02-abcdef01' in text and f'{n_exact + n_bad} of 30 drawn: {n_exact} exact, {n_bad} different' in text and 'A processor' in text
-    assert f'up to {100*largest_share(n_exact + n_bad, n_bad):.3g} %' in text and text.count('a &lt;score&gt; was changed') == n_bad and 'no audit so far' not in text
+    assert f'up to {100*largest_share(n_exact + n_bad, n_bad):.3g} %' in text and text.count('a &lt;score&gt; was changed') == n_bad and text.count('Other versions: torch 1.9 → 2.0.') == 1 and 'no audit so far' not in text

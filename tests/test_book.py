@@ -44,7 +44,7 @@ def make_junk(runs):
     return reasons
 
 
-EXECUTED = 'foundations/03_batches', 'gan/13_losses', 'projects/65_l'
+EXECUTED = 'foundations/03_batches', 'gan/13_losses', 'projects/75_l'
 
 
 @pytest.fixture(scope='session')
@@ -236,7 +236,7 @@ def site(book):
     with served(book) as address: yield address
 
 
-LOOKED_AT = 'index', 'verdicts', 'project_a', 'sensitivity', 'explore', 'leaderboard', 'readme', 'changes', 'gan/13_losses', 'projects/65_l'
+LOOKED_AT = 'index', 'verdicts', 'project_a', 'sensitivity', 'explore', 'leaderboard', 'readme', 'changes', 'gan/13_losses', 'projects/75_l'
 
 
 def test_pages_can_be_used_without_seeing_or_without_a_mouse(browser, book):

@@ -258,13 +258,14 @@ def test_the_citation_is_valid_and_agrees_with_the_settings(run):
 
 # What builds the site elsewhere
 
-GITHUB, GITLAB = ROOT/'.github/workflows/pages.yml', ROOT/'.gitlab-ci.yml'
+GITHUB, GITLAB, DRIFT = ROOT/'.github/workflows/pages.yml', ROOT/'.gitlab-ci.yml', ROOT/'.github/workflows/drift.yml'
 
 
 def steps():
-    "Every command of both files."
-    for job in yaml.safe_load(GITHUB.read_text())['jobs'].values():
-        for step in job['steps']: yield from step.get('run', '').splitlines()
+    "Every command of the three files."
+    for path in GITHUB, DRIFT:
+        for job in yaml.safe_load(path.read_text())['jobs'].values():
+            for step in job['steps']: yield from step.get('run', '').splitlines()
     for job in yaml.safe_load(GITLAB.read_text()).values():
         if isinstance(job, dict): yield from job.get('script', [])
 
@@ -272,7 +273,7 @@ def steps():
 def test_the_steps_are_targets_that_there_are():
     targets = set(re.findall(r'^([a-z-]+):', (ROOT/'Makefile').read_text(), re.MULTILINE))
     commands = list(steps())
-    for command in commands: assert command == 'mv reports/site public' or re.fullmatch(r'make ([a-z-]+)( URL="\$SITE")?', command)[1] in targets, command
+    for command in commands: assert command == 'mv reports/site public' or re.fullmatch(r'make ([a-z-]+)( URL="\$SITE"| HASHES=1)?', command)[1] in targets, command
     assert {'make test', 'make site URL="$SITE"'} <= set(commands) and not any(f'make {name}' in command for command in commands for name in ('report', 'study', 'bench')), 'nothing is trained'
 
 
@@ -287,13 +288,17 @@ def test_actions_are_pinned_and_may_do_little(run):
     python = [step for job in workflow['jobs'].values() for step in job['steps'] if 'setup-python' in step.get('uses', '')]
     assert python and all(step['with']['cache'] == 'pip' and (ROOT/step['with']['cache-dependency-path']).is_file() for step in python)
     assert all('${{' not in command for command in steps()), 'what comes from outside reaches a shell as a variable only'
+    weekly = yaml.safe_load(DRIFT.read_text())
+    assert weekly['permissions'] == dict(contents='read') and not any('permissions' in job for job in weekly['jobs'].values()), 'it only looks'
+    assert all(job['timeout-minutes'] and all(re.fullmatch(r'actions/[a-z-]+@v\d+', s['uses']) for s in job['steps'] if 'uses' in s) for job in weekly['jobs'].values())
+    assert re.fullmatch(r'\d+ \d+ \* \* [0-6]', weekly[True]['schedule'][0]['cron']), 'once a week (YAML takes the word on for a truth value)'
     if shutil.which('actionlint'):
-        checked = run('actionlint', GITHUB)
+        checked = run('actionlint', GITHUB, DRIFT)
         assert checked.returncode == 0, checked.stdout
 
 
 def test_they_name_no_registry_and_no_place_of_one_machine():
-    for path in GITHUB, GITLAB:
+    for path in GITHUB, GITLAB, DRIFT:
         assert not re.search(r'https?://|index-url|(?<![\w.$}])/(?:usr|opt|home|root|builds)/', path.read_text()), path
     jobs = yaml.safe_load(GITLAB.read_text())
     for name, job in jobs.items():

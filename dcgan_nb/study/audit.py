@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PICTURES', 'FEWEST', 'EXACT', 'NOISE', 'DIFFERENT', 'IMPOSSIBLE', 'strata', 'draw', 'repeatable_parts', 'differing',
-           'prediction_interval', 'outside_noise', 'same_arithmetic', 'grade', 'largest_share', 'audit_lines']
+           'prediction_interval', 'outside_noise', 'same_arithmetic', 'other_versions', 'grade', 'largest_share',
+           'audit_lines']
 
 # %% ../../nbs/study/55_audit.ipynb #a201dfab
 import hashlib
@@ -121,6 +122,14 @@ def same_arithmetic(record:dict, repeated:dict) -> bool:
     said = [{k: r['environment'].get(k) for k in ('versions', 'system', 'machine', 'cpu', 'n_threads', 'gpu')} for r in (record, repeated)]
     real = [{key: m.get('reference') for key, m in r['metrics'].items()} for r in (record, repeated)]
     return said[0] == said[1] and real[0] == real[1] != {}
+
+def other_versions(
+    record:dict,
+    repeated:dict,
+) -> dict[str, list]:      # package → [published, repeated]; None: that record does not name it
+    "Which versions that two records name are not the same."
+    was, now = (r['environment'].get('versions', {}) for r in (record, repeated))
+    return {name: [was.get(name), now.get(name)] for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name)}
 
 # %% ../../nbs/study/55_audit.ipynb #bc783cdc
 def grade(

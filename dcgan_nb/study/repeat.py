@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DECISIVE', 'USUAL', 'impossible_here', 'pinned', 'moved_packages', 'make_environment', 'fitting_python', 'worktree',
-           'repeated_run', 'repeat_one', 'run_audit', 'audit']
+           'repeated_run', 'versions_line', 'repeat_one', 'run_audit', 'audit']
 
 # %% ../../nbs/study/56_repeat.ipynb #6838fa9f
 import hashlib
@@ -27,7 +27,7 @@ from ..foundations.core import InputError, cache_dir, first_line, nearest, proje
 from ..runs.checkpoint import lock_run, unlock_run
 from ..runs.config import pick_device
 from ..runs.records import code_version, environment, read_record
-from .audit import DIFFERENT, IMPOSSIBLE, audit_lines, draw, grade, strata
+from .audit import DIFFERENT, IMPOSSIBLE, audit_lines, draw, grade, other_versions, strata
 from .claims import Records, config_key, study_records
 
 # %% ../../nbs/study/56_repeat.ipynb #a394c99d
@@ -148,6 +148,13 @@ def repeated_run(
     if again['code'] != dict(commit=_git('rev-parse', record['code']['commit']).stdout.strip(), dirty=False): raise InputError('its worktree was changed while it ran')
     return again, made[0], moved
 
+# %% ../../nbs/study/56_repeat.ipynb #c3f81d07
+def versions_line(
+    result:dict,          # of an audit
+) -> str:                 # empty if they are the same, or an audit of earlier did not note them
+    "Which versions the record names and the repetition does not, for people."
+    return 'other versions: ' * bool(result.get('versions')) + ', '.join(f"{name} {was or '–'} → {now or '–'}" for name, (was, now) in result.get('versions', {}).items())
+
 # %% ../../nbs/study/56_repeat.ipynb #2597b78e
 def _changes(record:dict, again:dict) -> dict:
     "Score → published and repeated value, where they are not the same."
@@ -175,7 +182,7 @@ def repeat_one(
               and config_key(r['config'], 'seed') == config_key(record['config'], 'seed')]
     result, why = grade(record, again, others, (folder, made))
     shutil.rmtree(runs_dir)      # the next repetition is one of its own
-    return said | dict(grade=result, why=why, changed=_changes(record, again), packages={k: list(v) for k, v in moved.items()},
+    return said | dict(grade=result, why=why, changed=_changes(record, again), packages={k: list(v) for k, v in moved.items()}, versions=other_versions(record, again),
                        repeated_on=again['environment']['cpu'], seconds=round((datetime.now(timezone.utc) - start).total_seconds()))
 
 # %% ../../nbs/study/56_repeat.ipynb #9eb2d715
@@ -225,7 +232,9 @@ def run_audit(
             report(f"{len(done['results']) + 1} of {len(drawn)}: {run_id}")
             done['results'].append(repeat_one(root/records_dir/run_id, records, work/run_id, mnist))
             write_file(path, json.dumps(done, indent=1, ensure_ascii=False) + '\n')
-            report(f"    {done['results'][-1]['grade']}" + f": {done['results'][-1]['why']}" * bool(done['results'][-1]['why']))
+            r = done['results'][-1]
+            report(f"    {r['grade']}" + f": {r['why']}" * bool(r['why']))
+            if versions_line(r): report(f'    {versions_line(r)}')
     finally: unlock_run(work)
     report('\n'.join(['', *audit_lines(done), f'In {os.path.relpath(path)}']))
     return done
