@@ -4,6 +4,7 @@ import random
 import re
 import secrets
 import sys
+from importlib.metadata import distributions
 
 import papermill
 import pytest
