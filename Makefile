@@ -19,14 +19,14 @@ q         = '$(subst ','\'',$(1))'
 option    = $(if $($(1)),--$(2)=$(call q,$($(1))))
 REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call option,CORES,cores) $(call option,REPORTS,reports)
 CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
-STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,REPORTS,reports)
+STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,ON,on) $(call option,JOB_MINUTES,job-minutes) $(call option,REPORTS,reports)
 
 .PHONY: help report site pdf study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test faults env readme lab watch export project change clean distclean lock
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
-	@echo "make study [CLAIM=ALL|\"A4 D2\"] [PROFILE=] [SEEDS=] [RUNGS=1 … 4] [MNIST=folder] [RUNS=] [CORES=all] [GPU_RUNS=4]   train what the claims need, say what comes of it"
-	@echo "make plan  [CLAIM=] [PROFILE=] [SEEDS=] [RUNGS=] [MNIST=] [CORES=]   what a study would run, what is done, and the expected minutes"
+	@echo "make study [CLAIM=ALL|\"A4 D2\"] [PROFILE=] [SEEDS=] [RUNGS=1 … 4] [MNIST=folder] [RUNS=] [CORES=all] [GPU_RUNS=4] [ON=local|slurm] [JOB_MINUTES=40]   train what the claims need, say what comes of it"
+	@echo "make plan  [CLAIM=] [PROFILE=] [SEEDS=] [RUNGS=] [MNIST=] [CORES=] [ON=] [JOB_MINUTES=]   what a study would run, what is done, and the expected minutes"
 	@echo "make verdicts [CLAIM=] [RUNS=]   the verdicts in the terminal, in seconds          make page CLAIM=A4 [RUNS=]   the page of a claim alone"
 	@echo "make runs        your own runs: finished, at work, failed, and why                 make show RUN=…   one run in full"
 	@echo "make site [URL=https://…] [CORES=all] [REPORTS=reports]   the book of the published records, without training, as one folder to put anywhere"

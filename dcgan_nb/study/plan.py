@@ -117,9 +117,10 @@ def print_plan(
     records_dir:str='reports/records',  # published: they tell the speed
     rungs:int=1,                        # budgets of the ladder
     cores:int=1,                        # runs at a time
+    device:str='auto',                  # on which they will be made
 ) -> None:
     "Print a study's runs, claim by claim, with the time that is still to be expected."
-    here, root = RunConfig.resolve(profile=profile), project_root()
+    here, root = RunConfig.planned(profile=profile, device=device), project_root()
     own, published = read_records(root/runs_dir), read_records(root/records_dir)
     timed = list({r['run_id']: r for r in (*published, *own)}.values())
     table = plan_table(here.profile, _wanted(which), own, timed, seeds, rungs, mnist_dir=mnist_dir or None, device=here.device)
