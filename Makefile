@@ -21,7 +21,7 @@ REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call optio
 CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
 STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,ON,on) $(call option,JOB_MINUTES,job-minutes) $(call option,REPORTS,reports)
 
-.PHONY: help report site pdf study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test faults env readme lab watch export project change clean distclean lock
+.PHONY: help report site pdf study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test test-cluster faults env readme lab watch export project change clean distclean lock
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
@@ -38,6 +38,7 @@ help:
 	@echo "make verify      are published files, records and verdicts as they were published? Within a minute; make seal writes them down anew"
 	@echo "make bench [BENCH=\"training levers scaling startup fid\"] [DEVICE=cpu|cuda]   measure speed; nothing else should run meanwhile"
 	@echo "make test        notebooks and pytest"
+	@echo "make test-cluster   a study on a Slurm of four nodes that is started on this machine: root on Debian; some minutes"
 	@echo "make faults      break things on purpose and write the book's table of what happens"
 	@echo "make env         the environment alone, in $(VENV)"
 	@echo "make lab [PORT=8888]   the notebooks in JupyterLab, with this environment's kernel; it prints its address"
@@ -112,6 +113,10 @@ cuda-results: $(READY)
 test: $(READY)
 	@echo "notebooks" && OMP_NUM_THREADS=1 nbdev_test --path nbs --file_re '^[0-9][0-9]_' --n_workers 2 --timing
 	@echo "pytest" && OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# A Slurm from Debian, of four nodes on this machine, and all that goes wrong on a cluster; as root.
+test-cluster: $(READY)
+	@DCGAN_NB_CLUSTER=full pytest tests/test_cluster.py -s
 
 faults: $(READY)
 	@pytest tests --faults reports/faults.json

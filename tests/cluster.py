@@ -126,6 +126,20 @@ class Cluster:
         self.wait(lambda: not Path(f'/proc/{pid}').exists(), f'{daemon} has ended')
         path.unlink(missing_ok=True)
 
+    def crash(self, node):
+        "A node dies: its daemon, its jobs, and whoever looks after them, at once."
+        mine = f'SLURMD_NODENAME={node}'.encode()
+        def of_node(pid):
+            try: return mine in Path(f'/proc/{pid}/environ').read_bytes().split(b'\0')
+            except OSError: return False
+        pids = {int(p.name) for p in Path('/proc').glob('[0-9]*') if of_node(p.name)}
+        parents = {int(Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[1]) for pid in pids}
+        keepers = {pid for pid in parents if Path(f'/proc/{pid}/comm').read_text().startswith('slurmstepd')}
+        self.kill(f'slurmd.{node}')
+        for pid in keepers | pids:
+            try: os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError: pass
+
     def stop(self):
         subprocess.run(['scancel', '--state=RUNNING'], capture_output=True, timeout=60)
         subprocess.run(['scancel', '--state=PENDING'], capture_output=True, timeout=60)

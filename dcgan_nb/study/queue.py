@@ -93,7 +93,7 @@ def cluster_device() -> str:
     except (OSError, subprocess.SubprocessError) as error: raise InputError(f"on='slurm': the cluster does not answer: {error}") from error
     return 'cuda' if 'gpu' in said else 'cpu'
 
-# %% ../../nbs/study/58_queue.ipynb #33757cfc
+# %% ../../nbs/study/58_queue.ipynb #4a6869aa
 def missing(
     runs:dict[str, RunConfig],
     runs_dir:Path,
@@ -118,13 +118,14 @@ def share_data(
 
 def write_queue(
     found:list[Batch],
-    reports:str,            # where everything is made; its folder queue is emptied first
+    reports:str,            # where everything is made; an older queue there goes
 ) -> None:
     "Write batches, and bring their data, for `workflow/queue.smk` and `workflow/batch.sh`."
     share_data([c for batch in found for c in batch.runs], Path(os.environ.get('DCGAN_NB_CACHE') or f'{reports}/cache'))
     folder, runs_dir = Path(reports)/'queue', f'{reports}/runs'
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob('*'): old.unlink(missing_ok=True)
+    for old in folder.glob('*'):
+        if old.suffix != '.log': old.unlink(missing_ok=True)      # a job of an earlier call may still be at work
     for batch in found:
         given = lambda c: overrides(c.record()) | dict(device=c.device) | (dict(data_dir=c.data_dir) if c.data_dir else {}) | dict(runs_dir=runs_dir)
         write_file(folder/f'{batch.name}.runs', ''.join(f'{c.run_id} {papermill_parameters(given(c))}\n' for c in batch.runs))
