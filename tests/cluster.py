@@ -52,6 +52,7 @@ def why_not():
     if os.geteuid(): return 'it takes root to start one'
     if not shutil.which('slurmctld') and not shutil.which('apt-get'): return 'Slurm is not installed, and this is no Debian'
     if CONF.exists() and not CONF.is_symlink(): return f'this machine has a Slurm of its own ({CONF})'
+    if CONF.is_symlink() and subprocess.run(['scontrol', 'ping'], capture_output=True).returncode == 0: return f'a test cluster is at work already ({CONF.readlink().parent})'
     return ''
 
 

@@ -19,6 +19,7 @@ from test_workflow import PAPERMILL
 
 from dcgan_nb.study.plan import plan
 
+pytest.importorskip('snakemake_executor_plugin_cluster_generic', reason='it takes Python 3.11')
 ASKED = os.environ.get('DCGAN_NB_CLUSTER', '')
 if why_not(): pytest.skip(f'no Slurm can be started here: {why_not()}', allow_module_level=True)
 if not ASKED and not shutil.which('slurmctld'): pytest.skip('Slurm is not installed; DCGAN_NB_CLUSTER=1 installs it', allow_module_level=True)
