@@ -127,8 +127,7 @@ def print_plan(
     elsewhere = [c.id for c in asked_claims(_wanted(which)) if c.base.get('device', here.device) not in (here.device, 'cpu')]
     table = table[~table.claim.isin(elsewhere)]
     print(table.rename(columns=dict(minutes='minutes of training')).to_string(index=False, formatters={'minutes of training': '{:.1f}'.format}))
-    known = here.device in {r['config']['device'] for r in timed}
-    basis = 'the speed of earlier runs' if known else 'guess, as no run was made on such a device'
+    basis = 'the speed of earlier runs' if here.device in {r['config']['device'] for r in timed} else 'guess, as no run was made on such a device'
     n, training = table.to_run.sum(), table.minutes.sum()
     wanted = {config_key(c.record(), 'rungs') for c in plan(here.profile, _wanted(which), seeds, rungs, mnist_dir=mnist_dir or None, device=here.device).values()}
     whole = (training + START_AND_SCORES*n) / max(1, min(cores, n))

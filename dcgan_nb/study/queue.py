@@ -37,7 +37,7 @@ def packed(
         start += m
     return list(batches.values())
 
-# %% ../../nbs/study/58_queue.ipynb #fbf289be
+# %% ../../nbs/study/58_queue.ipynb #4a16f2fe
 MEMORY = 2000     # megabytes that a run takes, where none was made on such a device
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Batch:
         "Minutes to be asked for: twice the expected ones, and some for a slow start."
         return round(2*self.minutes) + 3
 
+# %% ../../nbs/study/58_queue.ipynb #280e6b90
 def memory_mb(
     records:list[dict],
     device:str,
@@ -76,7 +77,7 @@ def batches(
                   for batch in packed({run_id: minutes[run_id] for run_id in ids}, job_minutes)]
     return found
 
-# %% ../../nbs/study/58_queue.ipynb #6d2495d8
+# %% ../../nbs/study/58_queue.ipynb #13500e7f
 ON = Registry('on', local='this machine', slurm='a cluster, by Slurm')
 ON_CLUSTER = '--snakefile', 'workflow/queue.smk', '--profile', 'workflow/profiles/slurm'      # what Snakemake is given for the latter
 
@@ -93,7 +94,7 @@ def cluster_device() -> str:
     except (OSError, subprocess.SubprocessError) as error: raise InputError(f"on='slurm': the cluster does not answer: {error}") from error
     return 'cuda' if 'gpu' in said else 'cpu'
 
-# %% ../../nbs/study/58_queue.ipynb #4a6869aa
+# %% ../../nbs/study/58_queue.ipynb #3d6ee69f
 def missing(
     runs:dict[str, RunConfig],
     runs_dir:Path,
@@ -101,6 +102,7 @@ def missing(
     "The runs that are not finished there: those without an executed notebook."
     return {run_id: c for run_id, c in runs.items() if not (Path(runs_dir)/run_id/'run.ipynb').exists()}
 
+# %% ../../nbs/study/58_queue.ipynb #a8e4d649
 def share_data(
     runs:list[RunConfig],
     folder:Path,            # a cache that all machines see
@@ -116,6 +118,7 @@ def share_data(
             write_idx(files[path.stem], part)
             part.replace(path)
 
+# %% ../../nbs/study/58_queue.ipynb #47ebc428
 def write_queue(
     found:list[Batch],
     reports:str,            # where everything is made; an older queue there goes
@@ -131,7 +134,7 @@ def write_queue(
         write_file(folder/f'{batch.name}.runs', ''.join(f'{c.run_id} {papermill_parameters(given(c))}\n' for c in batch.runs))
     write_file(folder/'queue.json', json.dumps({batch.name: dict(minutes=batch.limit, memory_mb=batch.memory_mb, gpu=batch.gpu) for batch in found}, indent=1))
 
-# %% ../../nbs/study/58_queue.ipynb #f371f0c7
+# %% ../../nbs/study/58_queue.ipynb #10d7fd20
 START_OF_JOB = 6      # seconds that Slurm and Snakemake take for a job, measured by `make test-cluster`
 
 def _span(numbers, unit:str) -> str:
@@ -150,6 +153,7 @@ def queue_lines(
             f"{hours:.1f} hours of work in all, {max(b.minutes for b in found) / 60:.1f} if all jobs run at once; {asked:.1f} hours are asked for, as a limit is twice the expected time. "
             f"The queue itself costs about {START_OF_JOB*len(found) / 60:.1f} minutes, {START_OF_JOB} s for each job."]
 
+# %% ../../nbs/study/58_queue.ipynb #2ebaf1a8
 def study_queue(
     profile:str,
     which:str='',                       # see `chosen_claims`
@@ -166,6 +170,7 @@ def study_queue(
     timed = [*read_records(project_root()/'reports/records'), *read_records(project_root()/reports/'runs')]
     return batches(missing(runs, project_root()/reports/'runs'), timed, job_minutes)
 
+# %% ../../nbs/study/58_queue.ipynb #53ee4604
 def asked_queue(
     o:Namespace,      # options of `dcgan-nb study` or `plan`
 ) -> list[Batch]:     # none where runs are made on this machine, or are not asked for
