@@ -111,6 +111,7 @@ def test_whatever_happens_to_a_cluster_the_records_are_those_of_one_machine(clus
 
     cancelled = next(iter(jobs()))
     subprocess.run(['scancel', cancelled], check=True)
+    cluster.wait(lambda: cancelled in jobs('cancelled'), 'it is cancelled')
     cluster.kill('slurmctld')                                  # the controller dies, and jobs go on without it
     time.sleep(15)
     cluster.start_controller()
@@ -136,7 +137,7 @@ def test_whatever_happens_to_a_cluster_the_records_are_those_of_one_machine(clus
     assert outcomes(there) == outcomes(tmp_path/'here') and set(outcomes(there)) == set(wanted)
     assert finished(there) == dict.fromkeys(wanted, 1), 'each run was finished once'
     print({state: len(jobs(state)) for state in ('completed', 'cancelled', 'node_fail', 'timeout', 'failed')})
-    assert jobs('cancelled') and jobs('timeout')
+    assert jobs('timeout')
 
 
 @full
