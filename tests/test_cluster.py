@@ -41,7 +41,7 @@ class Study:
                                             env=os.environ | dict(PATH=f'{BIN}{os.pathsep}{os.environ["PATH"]}', OMP_NUM_THREADS='1') | env)
 
     def ended(self, code=0):
-        assert self.process.wait(timeout=1800) == code, self.said.read_text()
+        assert self.process.wait(timeout=1800) == code, self.said.read_text()[-3000:]
         return self.said.read_text()
 
     def kill(self):
@@ -143,7 +143,7 @@ def test_whatever_happens_to_a_cluster_the_records_are_those_of_one_machine(clus
 @full
 def test_a_run_that_fails_does_not_stop_its_batch_and_a_thousand_trivial_ones_show_what_the_queue_costs(cluster, tmp_path):
     there, env = tmp_path/'there', stand_in(tmp_path)
-    (tmp_path/'fail').write_text('-p seed 7 ')
+    (tmp_path/'fail').write_text('-p seed 7')
     start = time.monotonic()
     study = Study(there, '--seeds', '500', '--on', 'slurm', **env)
     said = study.ended(1)
