@@ -19,14 +19,14 @@ q         = '$(subst ','\'',$(1))'
 option    = $(if $($(1)),--$(2)=$(call q,$($(1))))
 REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call option,CORES,cores) $(call option,REPORTS,reports)
 CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
-STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,REPORTS,reports)
+STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,ON,on) $(call option,JOB_MINUTES,job-minutes) $(call option,REPORTS,reports)
 
-.PHONY: help report site pdf archive study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test faults env readme lab watch export project change clean distclean lock drift sbom vulnerabilities
+.PHONY: help report site pdf archive study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test test-cluster faults env readme lab watch export project change clean distclean lock drift sbom vulnerabilities
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
-	@echo "make study [CLAIM=ALL|\"A4 D2\"] [PROFILE=] [SEEDS=] [RUNGS=1 … 4] [MNIST=folder] [RUNS=] [CORES=all] [GPU_RUNS=4]   train what the claims need, say what comes of it"
-	@echo "make plan  [CLAIM=] [PROFILE=] [SEEDS=] [RUNGS=] [MNIST=] [CORES=]   what a study would run, what is done, and the expected minutes"
+	@echo "make study [CLAIM=ALL|\"A4 D2\"] [PROFILE=] [SEEDS=] [RUNGS=1 … 4] [MNIST=folder] [RUNS=] [CORES=all] [GPU_RUNS=4] [ON=local|slurm] [JOB_MINUTES=40]   train what the claims need, say what comes of it"
+	@echo "make plan  [CLAIM=] [PROFILE=] [SEEDS=] [RUNGS=] [MNIST=] [CORES=] [ON=] [JOB_MINUTES=]   what a study would run, what is done, and the expected minutes"
 	@echo "make verdicts [CLAIM=] [RUNS=]   the verdicts in the terminal, in seconds          make page CLAIM=A4 [RUNS=]   the page of a claim alone"
 	@echo "make runs        your own runs: finished, at work, failed, and why                 make show RUN=…   one run in full"
 	@echo "make site [URL=https://…] [CORES=all] [REPORTS=reports]   the book of the published records, without training, as one folder to put anywhere"
@@ -39,6 +39,7 @@ help:
 	@echo "make verify      are published files, records and verdicts as they were published? Within a minute; make seal writes them down anew"
 	@echo "make bench [BENCH=\"training levers scaling startup fid\"] [DEVICE=cpu|cuda]   measure speed; nothing else should run meanwhile"
 	@echo "make test        notebooks and pytest"
+	@echo "make test-cluster   a study on a Slurm of four nodes that is started on this machine: root on Debian; some minutes"
 	@echo "make faults      break things on purpose and write the book's table of what happens"
 	@echo "make env [HASHES=1]   the environment alone, in $(VENV); with HASHES=1 made anew, and nothing gets in whose hash is not in requirements.lock"
 	@echo "make lab [PORT=8888]   the notebooks in JupyterLab, with this environment's kernel; it prints its address"
@@ -119,6 +120,10 @@ cuda-results: $(READY)
 test: $(READY)
 	@echo "notebooks" && OMP_NUM_THREADS=1 nbdev_test --path nbs --file_re '^[0-9][0-9]_' --n_workers 2 --timing
 	@echo "pytest" && OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# A Slurm from Debian, of four nodes on this machine, and all that goes wrong on a cluster; as root.
+test-cluster: $(READY)
+	@DCGAN_NB_CLUSTER=full pytest tests/test_cluster.py -s
 
 faults: $(READY)
 	@pytest tests --faults reports/faults.json

@@ -47,6 +47,7 @@ WRONG = {
     'study SEEDS=zero': "seeds='zero' is not a whole number", 'plan SEEDS=zero': "seeds='zero' is not a whole number", 'study SEEDS=2.5': 'Nearest: 2.', 'plan SEEDS=2.5': 'Nearest: 2.',
     'study MNIST=no/such': "mnist='no/such' is not a folder.", 'plan MNIST=no/such': "mnist='no/such' is not a folder.", 'report CORES=0': "cores='0' is not a whole number", 'study CORES=many': "cores='many' is not",
     'study RUNGS=5': "rungs='5' is more than there are: the ladder has 4 rungs. Nearest: 4.", 'plan RUNGS=0': "rungs='0' is not a whole number", 'plan RUNGS=two': "rungs='two' is not",
+    'study ON=slrum': "on='slrum' is not known. Did you mean 'slurm'?", 'plan ON=cloud': "on='cloud' is not known. Known: local, slurm.", 'study JOB_MINUTES=0': "job_minutes='0' is not a whole number from 1 on. Nearest: 1.", 'plan JOB_MINUTES=long': "job_minutes='long' is not a whole number",
     'study GPU_RUNS=none': "gpu_runs='none' is not", 'report RUNS=mine': "runs='mine' is not known. Known: published, own.", 'verdicts RUNS=mine': "runs='mine' is not known.",
     'report REPORTS=README.md': "reports='README.md' is a file, not a folder.", 'runs REPORTS=README.md': 'is a file, not a folder.', 'bench BENCH=speed': "'speed' is not known", 'bench DEVICE=tpu': "'tpu' is not known",
     'project NAME=A': 'NAME=A is no name of a project', 'project': 'NAME= is missing', 'cuda-results': 'FILE= is not there', 'change': 'WHY is missing', 'change WHY=nothing': 'nothing differs from'}

@@ -24,6 +24,7 @@ from ..runs.records import scan_records
 from .claims import LAYERS, chosen_claims
 from .judge import TIMES
 from .plan import print_plan
+from .queue import ON_CLUSTER, asked_queue, cluster_device, place_to_run, queue_lines, write_queue
 from .repeat import audit
 from .terminal import chapter_page, find_run, print_verdicts, run_lines, show_lines, table_lines
 from .verify import verify
@@ -50,9 +51,7 @@ def _rungs(name:str, text:str) -> int:
     if (n := _whole(name, text)) > len(TIMES): raise InputError(f"{name}={text!r} is more than there are: the ladder has {len(TIMES)} rungs. Nearest: {len(TIMES)}.")
     return n
 
-def _layer(name:str, text:str) -> str:
-    LAYERS[text]
-    return text
+def _layer(name:str, text:str) -> str: return LAYERS[text] and text
 
 def _new_folder(name:str, text:str) -> str:
     if Path(text).exists() and not Path(text).is_dir(): raise InputError(f"{name}={text!r} is a file, not a folder.")
@@ -74,6 +73,8 @@ OPTIONS = dict(
     runs=Option('of runs that are published and your own, which count: published or own', 'published', _layer),
     cores=Option('runs at a time; all: as many as there are cores', 'all', lambda name, text: text if text == 'all' else _whole(name, text)),
     gpu_runs=Option('runs that share the GPU', '4', _whole),
+    on=Option('where runs are made: local, or slurm', 'local', place_to_run),
+    job_minutes=Option('minutes that a job of a cluster should take: short runs share one', '40', _whole),
     n=Option('how many records to repeat; 12, if there are so many', None, _whole),
     record=Option("the beginning of one run's name, in place of a draw", None, lambda name, text: text),
     reports=Option('folder where everything is made', 'reports', _new_folder))
@@ -84,10 +85,12 @@ def _snakemake(o:argparse.Namespace, *targets:str, **more) -> int:
     config = dict(profile=o.profile, reports=o.reports, runs=o.runs) | {k: v for k, v in more.items() if v is not None}
     log = Path(o.reports)/'workflow.log'
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = ['snakemake', '--snakefile', 'workflow/Snakefile', '--nolock', '--rerun-incomplete', '--keep-going', '--cores', str(o.cores),
-               '--resources', f"gpu={getattr(o, 'gpu_runs', 4)}", '--config', *(f'{k}={v}' for k, v in config.items()), '--', *targets]
+    here = getattr(o, 'on', 'local') == 'local'
+    how = ['--snakefile', 'workflow/Snakefile', '--nolock', '--rerun-incomplete', '--keep-going', '--cores', str(o.cores), '--resources', f"gpu={getattr(o, 'gpu_runs', 4)}"]
+    command = ['snakemake', *(how if here else ON_CLUSTER), '--config', *(f'{k}={v}' for k, v in config.items()), '--', *targets]
     lock_run(log, what=f'in {o.reports}')      # two workflows would write one log; a lock of our own ends with its process, Snakemake's does not
     try:
+        if not here: write_queue(asked_queue(o), o.reports)
         with open(log, 'w') as report, subprocess.Popen(command, stderr=report) as workflow:
             try: code = workflow.wait()
             except KeyboardInterrupt:          # Snakemake has been told as well, and puts its runs to bed
@@ -136,16 +139,17 @@ def _report(o) -> int:
     return failed
 
 # %% ../../nbs/study/61_commands.ipynb #e4b4f49a
-@_command('profile', 'seeds', 'rungs', 'mnist', 'runs', 'cores', 'gpu_runs', 'reports', claims='*')
+@_command('profile', 'seeds', 'rungs', 'mnist', 'runs', 'cores', 'gpu_runs', 'on', 'job_minutes', 'reports', claims='*')
 def _study(o) -> int:
     """Train what claims need and say what comes of it. Runs that are finished are not run again.
 
     dcgan-nb study {claim}                     # its arms, each with several seeds
     dcgan-nb study {claim} --seeds 10        # more seeds: all that are there are judged
     dcgan-nb study {claim} --rungs 4         # on a ladder of budgets: scored after 1, 2, 4 and 8 times the epochs
+    dcgan-nb study --profile full --on slurm         # on a cluster, called on its login node
     """
     _plan(o)
-    failed = _snakemake(o, 'study', study=o.claims or 'ALL', seeds=o.seeds, rungs=o.rungs, mnist=o.mnist)
+    failed = _snakemake(o, 'study', study=o.claims or 'ALL', seeds=o.seeds, rungs=o.rungs, mnist=o.mnist) or int(bool(asked_queue(o)))
     print()
     print_verdicts(o.claims, o.reports, o.runs)
     if failed: print('\n'.join(['', 'Not all runs have finished; the next call tries them again.', *(_failures(o) or [o.why])]))
@@ -153,14 +157,17 @@ def _study(o) -> int:
     print(f'\nWith figures, samples and every seed: dcgan-nb page {page}, or with --runs own by your own runs. The whole book: dcgan-nb report.')
     return failed
 
-@_command('profile', 'seeds', 'rungs', 'mnist', 'cores', 'reports', claims='*')
+@_command('profile', 'seeds', 'rungs', 'mnist', 'cores', 'on', 'job_minutes', 'reports', claims='*')
 def _plan(o) -> int:
     """What a study would run, what is done, and how long the rest will take. Nothing is started.
 
     dcgan-nb plan {claim}                      # one claim
     dcgan-nb plan --profile full          # everything, as published
     """
-    print_plan(o.profile, o.claims, f'{o.reports}/runs', o.mnist or '', o.seeds, rungs=o.rungs, cores=os.cpu_count() if o.cores == 'all' else o.cores)
+    found, device = asked_queue(o), 'auto' if o.on == 'local' else cluster_device()
+    cores = len(found) or (os.cpu_count() if o.cores == 'all' else o.cores)
+    print_plan(o.profile, o.claims, f'{o.reports}/runs', o.mnist or '', o.seeds, rungs=o.rungs, cores=cores, device=device)
+    for line in queue_lines(found): print(line)
     return 0
 
 # %% ../../nbs/study/61_commands.ipynb #65b25d24
@@ -173,7 +180,6 @@ def _verdicts(o) -> int:
     """
     print_verdicts(o.claims, o.reports, o.runs)
     return 0
-
 
 # %% ../../nbs/study/61_commands.ipynb #b7552338
 @_command('runs', 'reports', claims='+')
@@ -249,7 +255,6 @@ def parsed(
     if command.claims: found.claims = _claims('claims', ' '.join(found.claims))
     if 'profile' in command.options: RunConfig.resolve(profile=found.profile)
     return command, found
-
 
 # %% ../../nbs/study/61_commands.ipynb #3c4c98bf
 def main(

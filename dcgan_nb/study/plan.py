@@ -117,17 +117,17 @@ def print_plan(
     records_dir:str='reports/records',  # published: they tell the speed
     rungs:int=1,                        # budgets of the ladder
     cores:int=1,                        # runs at a time
+    device:str='auto',                  # on which they will be made
 ) -> None:
     "Print a study's runs, claim by claim, with the time that is still to be expected."
-    here, root = RunConfig.resolve(profile=profile), project_root()
+    here, root = RunConfig.planned(profile=profile, device=device), project_root()
     own, published = read_records(root/runs_dir), read_records(root/records_dir)
     timed = list({r['run_id']: r for r in (*published, *own)}.values())
     table = plan_table(here.profile, _wanted(which), own, timed, seeds, rungs, mnist_dir=mnist_dir or None, device=here.device)
     elsewhere = [c.id for c in asked_claims(_wanted(which)) if c.base.get('device', here.device) not in (here.device, 'cpu')]
     table = table[~table.claim.isin(elsewhere)]
     print(table.rename(columns=dict(minutes='minutes of training')).to_string(index=False, formatters={'minutes of training': '{:.1f}'.format}))
-    known = here.device in {r['config']['device'] for r in timed}
-    basis = 'the speed of earlier runs' if known else 'guess, as no run was made on such a device'
+    basis = 'the speed of earlier runs' if here.device in {r['config']['device'] for r in timed} else 'guess, as no run was made on such a device'
     n, training = table.to_run.sum(), table.minutes.sum()
     wanted = {config_key(c.record(), 'rungs') for c in plan(here.profile, _wanted(which), seeds, rungs, mnist_dir=mnist_dir or None, device=here.device).values()}
     whole = (training + START_AND_SCORES*n) / max(1, min(cores, n))

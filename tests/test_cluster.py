@@ -1,0 +1,157 @@
+"""A study on a real Slurm that is started here: nothing is lost, nothing doubled, and the records are those of a study on one machine, bit for bit.
+
+DCGAN_NB_CLUSTER=1, or a Slurm that is installed: one batch of two runs whose job is killed. DCGAN_NB_CLUSTER=full (`make test-cluster`): 24 runs on four
+nodes, with everything that goes wrong on a cluster, and 1,000 trivial runs."""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from cluster import Cluster, why_not
+from conftest import BIN, ROOT, timeless
+from test_workflow import PAPERMILL
+
+from dcgan_nb.study.plan import plan
+
+pytest.importorskip('snakemake_executor_plugin_cluster_generic', reason='it takes Python 3.11')
+ASKED = os.environ.get('DCGAN_NB_CLUSTER', '')
+if why_not(): pytest.skip(f'no Slurm can be started here: {why_not()}', allow_module_level=True)
+if not ASKED and not shutil.which('slurmctld'): pytest.skip('Slurm is not installed; DCGAN_NB_CLUSTER=1 installs it', allow_module_level=True)
+full = pytest.mark.skipif(ASKED != 'full', reason='make test-cluster, or DCGAN_NB_CLUSTER=full: it takes some minutes')
+SMOKE = 'A4', '--profile', 'smoke'
+
+
+@pytest.fixture(scope='module')
+def cluster(tmp_path_factory):
+    with Cluster(tmp_path_factory.mktemp('slurm'), nodes=4 if ASKED == 'full' else 1) as cluster: yield cluster
+
+
+class Study:
+    "A study that was started, and goes on in the background; its output is in a file."
+    def __init__(self, reports, *words, **env):
+        self.said = Path(f'{reports}.{time.monotonic_ns()}.txt')
+        with open(self.said, 'w') as out:
+            self.process = subprocess.Popen([BIN/'dcgan-nb', 'study', *SMOKE, '--reports', reports, *words], cwd=ROOT, stdout=out, stderr=out, start_new_session=True,
+                                            env=os.environ | dict(PATH=f'{BIN}{os.pathsep}{os.environ["PATH"]}', OMP_NUM_THREADS='1') | env)
+
+    def ended(self, code=0):
+        assert self.process.wait(timeout=1800) == code, self.said.read_text()[-3000:]
+        return self.said.read_text()
+
+    def kill(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def jobs(state='running'):
+    "Jobs in a state, and the nodes that they are on."
+    said = subprocess.run(['squeue', '-h', '-t', state, '-o', '%i %N'], capture_output=True, text=True).stdout
+    return dict((line.split() + [''])[:2] for line in said.splitlines())
+
+
+def training(reports):
+    "The runs that have a checkpoint, and so are in the middle of their training."
+    return {path.parent.name for path in Path(reports, 'runs').glob('*/checkpoint.pt')}
+
+
+def finished(reports):
+    "How often each run was reported as finished, by all jobs."
+    text = '\n'.join(path.read_text() for path in Path(reports, 'queue').glob('*.log'))
+    return Counter(re.findall(r'^run \d+/\d+  (\S+)  finished$', text, re.M))
+
+
+def outcome(folder):
+    "All of a run that time does not change: scores, history, and the files of its weights and images."
+    record = json.loads((folder/'record.json').read_text())
+    return {key: record[key] for key in ('run_id', 'status', 'flags', 'metrics', 'd_scores', 'networks')} | dict(
+        history=timeless(record['history']), files=[(folder/name).read_bytes() for name in ('generator.safetensors', 'samples.png')])
+
+
+def outcomes(reports): return {folder.parent.name: outcome(folder.parent) for folder in Path(reports, 'runs').glob('*/record.json')}
+
+
+def test_a_job_that_is_killed_is_tried_again_and_passes_over_what_is_finished(cluster, tmp_path):
+    there = tmp_path/'there'
+    study = Study(there, '--on', 'slurm', **stand_in(tmp_path))
+    (tmp_path/'wait').touch()
+    ids = list(plan('smoke', 'A4', device='cpu'))
+    cluster.wait(lambda: (tmp_path/'calls').exists() and ids[1] in ''.join(p.read_text() for p in (there/'queue').glob('*.log')), 'the second run has begun')
+    subprocess.run(['scancel', *jobs()], check=True)
+    (tmp_path/'wait').unlink()
+    said = study.ended()
+    assert '2 runs in 1 job (0 with a GPU)' in said
+    assert finished(there) == dict.fromkeys(ids, 1), 'the first run was not made again'
+
+
+def stand_in(folder):
+    "An environment whose papermill makes a run in no time; the second one waits as long as there is a file `wait`."
+    (folder/'bin').mkdir()
+    (folder/'bin/papermill').write_text(PAPERMILL.format(folder=folder).replace('echo \'epoch 1\'', f'while [ -e "{folder}/wait" ] && [ $(wc -l < "{folder}/calls") = 2 ]; do sleep 0.1; done'))
+    (folder/'bin/papermill').chmod(0o755)
+    return dict(PATH=f'{folder}/bin{os.pathsep}{BIN}{os.pathsep}{os.environ["PATH"]}')
+
+
+@full
+def test_whatever_happens_to_a_cluster_the_records_are_those_of_one_machine(cluster, tmp_path):
+    there, words = tmp_path/'there', ('--seeds', '12', '--on', 'slurm', '--job-minutes', '1')
+    wanted = plan('smoke', 'A4', seeds=12, device='cpu')
+    assert len(wanted) == 24
+    first = Study(there, *words)
+    cluster.wait(lambda: training(there), 'a run is being trained', 300)
+    second = Study(there, *words)                              # two studies in one folder: it waits
+    cluster.wait(lambda: 'waiting until it ends' in second.said.read_text(), 'the second study waits', 120)
+    first.kill()                                               # its jobs go on, and the second study asks for the same runs
+    cluster.wait(lambda: '.runs' in str(list((there/'queue').iterdir())) and len(jobs()) > 2, 'the second study has jobs', 120)
+
+    cancelled = next(iter(jobs()))
+    subprocess.run(['scancel', cancelled], check=True)
+    cluster.wait(lambda: cancelled in jobs('cancelled'), 'it is cancelled')
+    cluster.kill('slurmctld')                                  # the controller dies, and jobs go on without it
+    time.sleep(15)
+    cluster.start_controller()
+    cluster.wait(jobs, 'the controller knows its jobs again', 120)
+
+    job, node = next((job, node) for job, node in jobs().items() if node)
+    cluster.crash(node)                                        # a node dies with all that is on it, and is back later
+    cluster.wait(lambda: jobs().get(job) != node, 'its job is given up', 120)
+    cluster.start_node(node)
+
+    drained = next(n for n in cluster.nodes if n != node)
+    subprocess.run(['scontrol', 'update', f'NodeName={drained}', 'State=DRAIN', 'Reason=test'], check=True)
+    cluster.wait(lambda: drained not in jobs().values(), 'it is empty', 600)
+    subprocess.run(['scontrol', 'update', f'NodeName={drained}', 'State=RESUME'], check=True)
+
+    if limited := jobs():                                      # a limit that ends in the middle of a run
+        for job in limited: subprocess.run(['scontrol', 'update', f'JobId={job}', 'TimeLimit=1'], check=True)
+        cluster.wait(lambda: jobs('timeout') or not set(limited) & set(jobs()), 'a limit is hit', 300)
+    second.ended()
+
+    local = Study(tmp_path/'here', '--seeds', '12')
+    local.ended()
+    assert outcomes(there) == outcomes(tmp_path/'here') and set(outcomes(there)) == set(wanted)
+    assert finished(there) == dict.fromkeys(wanted, 1), 'each run was finished once'
+    print({state: len(jobs(state)) for state in ('completed', 'cancelled', 'node_fail', 'timeout', 'failed')})
+    assert jobs('timeout')
+
+
+@full
+def test_a_run_that_fails_does_not_stop_its_batch_and_a_thousand_trivial_ones_show_what_the_queue_costs(cluster, tmp_path):
+    there, env = tmp_path/'there', stand_in(tmp_path)
+    (tmp_path/'fail').write_text('-p seed 7')
+    start = time.monotonic()
+    study = Study(there, '--seeds', '500', '--on', 'slurm', **env)
+    said = study.ended(1)
+    took, ids = time.monotonic() - start, set(plan('smoke', 'A4', seeds=500, device='cpu'))
+    failed = {path.parent.name for path in (there/'runs').glob('*/outcome.txt') if path.read_text().startswith('failed: InputError')}
+    assert len(ids) == 1000 and len(failed) == 2 and set(finished(there)) == ids - failed and set(finished(there).values()) == {1}
+    assert 'Not all runs have finished' in said and all(run_id in said for run_id in failed)
+    print(f'{took:.0f} s for 1000 trivial runs in {len(jobs("completed"))} jobs: {took:.2f} ms for each run')
+    (tmp_path/'fail').unlink()
+    Study(there, '--seeds', '500', '--on', 'slurm', **env).ended()
+    assert set(finished(there)) == ids and set(finished(there).values()) == {1}, 'the next call makes what failed, and nothing else'
