@@ -27,6 +27,8 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                                                                             'dcgan_nb/foundations/core.py'),
                                            'dcgan_nb.foundations.core.Registry.__missing__': ( 'foundations/core.html#registry.__missing__',
                                                                                                'dcgan_nb/foundations/core.py'),
+                                           'dcgan_nb.foundations.core._flush_folder': ( 'foundations/core.html#_flush_folder',
+                                                                                        'dcgan_nb/foundations/core.py'),
                                            'dcgan_nb.foundations.core.cache_dir': ( 'foundations/core.html#cache_dir',
                                                                                     'dcgan_nb/foundations/core.py'),
                                            'dcgan_nb.foundations.core.first_line': ( 'foundations/core.html#first_line',

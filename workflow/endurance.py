@@ -271,8 +271,9 @@ KINDS = {kind: Training for kind in RUNS} | dict(papermill=Papermill, page=Page,
 # The trials and their summary
 
 def code_hash() -> str:
-    "Of all that the trials try: trials of other code do not count."
-    paths = sorted(p for part in ('dcgan_nb/**/*.py', 'workflow/*', 'nbs/train.ipynb', 'Makefile') for p in ROOT.glob(part) if p.is_file())
+    "Of all that trains, writes and goes on: trials of other code do not count."
+    tried = (*(f'dcgan_nb/{part}/*.py' for part in ('foundations', 'gan', 'scores', 'runs')), 'nbs/train.ipynb', 'workflow/*.sh', 'workflow/clean.py')
+    paths = sorted(p for part in tried for p in ROOT.glob(part))
     return hashlib.sha256(b''.join(str(p.relative_to(ROOT)).encode() + p.read_bytes() for p in paths)).hexdigest()[:16]
 
 

@@ -78,8 +78,8 @@ def resume(
     return [*said, 'No checkpoint could be read: the run starts anew.'] if said else []
 
 def remove_checkpoints(folder:Path) -> None:
-    "Delete both checkpoints, and what is left of one whose writing was interrupted: a finished run needs none."
-    for path in (folder/NEWEST, folder/PREVIOUS, *folder.glob(f'.{NEWEST}.*.part')): path.unlink(missing_ok=True)
+    "Delete both checkpoints, and what is left of any file whose writing was interrupted: a finished run needs none."
+    for path in (folder/NEWEST, folder/PREVIOUS, *folder.glob('.*.part')): path.unlink(missing_ok=True)
 
 # %% ../../nbs/runs/32_checkpoint.ipynb #625ae9ee
 class Checkpoints:
@@ -117,6 +117,8 @@ def lock_run(
         lock.seek(0)
         report(f"{lock.read() or 'another process'} is at work {what}: waiting until it ends.")
         fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:     # a file system without locks
+        report(f"Files in {folder.parent} cannot be locked ({error.strerror or error}): nothing keeps a second process from working {what}.")
     lock.truncate(0)
     lock.write(f'process {os.getpid()} on {platform.node()}')
     lock.flush()
