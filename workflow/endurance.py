@@ -212,14 +212,17 @@ class Page(Command):
 
 class Workflow(Command):
     def start(self, folder):
-        return self.spawn('snakemake', '-s', 'workflow/Snakefile', '--nolock', '--rerun-incomplete', '--cores', '1', '-q', 'all', '--config', 'examples=published', f'reports={folder}', '--', f'{folder}/book/faults.ipynb')
-    def result(self, folder): return [(kind, ''.join(source).replace(str(folder), '')) for kind, source, _ in shown(folder/'book/faults.ipynb')], [o for *_, o in shown(folder/'book/faults.ipynb')]
+        return self.spawn('snakemake', '-s', 'workflow/Snakefile', '--nolock', '--rerun-incomplete', '--cores', '1', '-q', 'all', '--config', 'examples=published', f'reports={folder}', '--', f'{folder}/book/limits.ipynb')
+    def result(self, folder): return [(kind, ''.join(source).replace(str(folder), '')) for kind, source, _ in shown(folder/'book/limits.ipynb')], [o for *_, o in shown(folder/'book/limits.ipynb')]
 
 
 class Export(Command):
     "In a copy of the project whose notebooks an editor has left dirty, and whose modules are those of another time."
     def prepare(self, folder):
-        for name in ('nbs', 'dcgan_nb', 'workflow'): shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+        self.source = folder.parent/'source'           # as it was when the trials began
+        for name in ('nbs', 'dcgan_nb', 'workflow'):
+            if not (self.source/name).exists(): shutil.copytree(ROOT/name, self.source/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+        shutil.copytree(self.source, folder)
         for name in ('settings.ini', 'README.md', 'pyproject.toml', 'setup.py', 'Makefile', 'constraints.txt'): shutil.copy(ROOT/name, folder)
         (folder/'.venv').mkdir()
         (folder/'.venv/.ready').touch()
@@ -235,7 +238,7 @@ class Export(Command):
         for path in sorted(folder.glob('nbs/**/*.ipynb')):
             try: cells = json.loads(path.read_text())['cells']
             except ValueError: return f'{path.relative_to(folder)} is cut off'
-            if [c['source'] for c in cells] != [c['source'] for c in json.loads((ROOT/path.relative_to(folder)).read_text())['cells']]: return f'{path.relative_to(folder)} has lost cells'
+            if [c['source'] for c in cells] != [c['source'] for c in json.loads((self.source/path.relative_to(folder)).read_text())['cells']]: return f'{path.relative_to(folder)} has lost cells'
         return ''
 
 

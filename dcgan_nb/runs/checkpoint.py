@@ -34,8 +34,11 @@ def save_checkpoint(
     buffer = io.BytesIO()
     torch.save(dict(run_id=gan.config.run_id, state=gan.state_dict()), buffer)
     content = buffer.getvalue()
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder/NEWEST).exists(): (folder/NEWEST).replace(folder/PREVIOUS)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder/NEWEST).exists(): (folder/NEWEST).replace(folder/PREVIOUS)
+    except OSError as error:        # a folder that has become read-only
+        raise InputError(f"{folder/NEWEST} could not be written: {error.strerror}. What was there before is unchanged.") from error
     write_file(folder/NEWEST, hashlib.sha256(content).digest() + content)
 
 # %% ../../nbs/runs/32_checkpoint.ipynb #ca319511
