@@ -20,7 +20,7 @@ from dcgan_nb.foundations.core import write_file  # noqa: E402
 from dcgan_nb.runs import checkpoint  # noqa: E402
 from dcgan_nb.runs.checkpoint import NEWEST, PREVIOUS, is_running, lock_run, unlock_run  # noqa: E402
 from dcgan_nb.runs.config import RunConfig  # noqa: E402
-from dcgan_nb.runs.records import read_record, read_records, scan_records, why_unfinished  # noqa: E402
+from dcgan_nb.runs.records import read_record, read_records, why_unfinished  # noqa: E402
 
 # A run that says each line at once, after what `prelude` does to its process.
 RUN = '''
