@@ -1,4 +1,4 @@
-"""Kills at random moments, and what is left: `endurance.py [--n 100] [--kind NAME] [--reports reports]`, or `make endurance N=100`.
+"""Kills at random moments, and what is left: `endurance.py [--n 100] [--kind NAMES] [--reports reports]`, or `make endurance N=100`.
 
 A trial starts something, kills it (SIGKILL, with everything that it started) at a random moment, looks at what lies there, and asks for the same again.
 It is survived if nothing half-done looked finished, and the end is that of a trial that nobody disturbed, bit for bit. Every trial is a line of
@@ -322,21 +322,25 @@ def said(report:dict) -> list[str]:
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--n', type=int, default=100, help='trials of the present code in all')
-    parser.add_argument('--kind', help='only this one: ' + ', '.join(KINDS))
+    parser.add_argument('--kind', default=' '.join(KINDS), help='only these, separated by spaces: ' + ', '.join(KINDS))
     parser.add_argument('--reports', type=Path, default=ROOT/'reports')
     parser.add_argument('--seed', type=int, default=None, help='of the moments; None: fresh ones')
     o = parser.parse_args(argv)
-    if o.kind and o.kind not in KINDS: parser.error(f'--kind {o.kind!r} is not known.{nearest(o.kind, KINDS)} Known: {", ".join(KINDS)}.')
+    kinds = o.kind.split()
+    for kind in kinds:
+        if kind not in KINDS: parser.error(f'--kind {kind!r} is not known.{nearest(kind, KINDS)} Known: {", ".join(KINDS)}.')
+    if not kinds: parser.error(f'--kind names none. Known: {", ".join(KINDS)}.')
     if o.n < 1: parser.error(f'--n {o.n} is no number of trials: 1 or more.')
     load_projects()
     o.reports.mkdir(parents=True, exist_ok=True)
     log, code, rng, made = o.reports/'endurance.jsonl', code_hash(), random.Random(o.seed), {}
     counted = lambda: [t for t in read_trials(log) if t['code'] == code]
-    fair = {kind: SHARE.get(kind, 3) for kind in KINDS if kind != 'crowd'}
+    fair = {kind: SHARE.get(kind, 3) for kind in kinds if kind != 'crowd'}
     with tempfile.TemporaryDirectory(prefix='endurance-') as place:
-        while len(done := [t for t in counted() if o.kind in (None, t['kind'])]) < o.n:
-            tried = {kind: sum(t['kind'] == kind for t in done) for kind in KINDS}
-            kind = o.kind or ('crowd' if not tried['crowd'] and len(done) >= o.n // 2 else min(fair, key=lambda k: (tried[k] + 1) / fair[k]))
+        while len(done := [t for t in counted() if t['kind'] in kinds]) < o.n:
+            tried = {kind: sum(t['kind'] == kind for t in done) for kind in kinds}
+            crowded = 'crowd' in kinds and (not fair or not tried['crowd'] and len(done) >= o.n // 2)      # once, in the middle: it takes as long as many others
+            kind = 'crowd' if crowded else min(fair, key=lambda k: (tried[k] + 1) / fair[k])
             if kind not in made: made[kind] = KINDS[kind](kind, Path(place)/kind, rng)
             folder, began = Path(place)/kind/str(len(done)), time.monotonic()
             moment, problem = made[kind].trial(folder)
