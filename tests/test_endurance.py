@@ -302,6 +302,17 @@ def test_a_library_that_loses_something_is_found_out(wrong, tmp_path):
     assert done.returncode == 1 and expected in done.stdout, done.stdout + done.stderr
 
 
+def test_a_run_that_was_killed_while_it_cleared_up_is_cleared_when_it_is_asked_for_again(whole, tmp_path):
+    run = whole[0] | dict(runs_dir=str(tmp_path))
+    folder = folder_of(run)
+    killed = start(run, "import os, signal\nimport dcgan_nb.runs.run as running\nrunning.remove_checkpoints = lambda folder: os.kill(os.getpid(), signal.SIGKILL)")
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL and (folder/'record.json').exists() and (folder/NEWEST).exists()
+    again = start(run)
+    again.communicate()
+    assert again.returncode == 0 and not list(folder.glob('*.pt')) and result(folder) == whole[1]
+
+
 @pytest.mark.parametrize('arguments, answer', [(['--kind', 'dcgna'], "Did you mean 'dcgan'?"), (['--n', '0'], '1 or more')])
 def test_what_the_programme_is_asked(arguments, answer, tmp_path, capsys):
     with pytest.raises(SystemExit): endurance.main([*arguments, '--reports', str(tmp_path)])

@@ -345,6 +345,9 @@ def main(argv=None) -> int:
             folder, began = Path(place)/kind/str(len(done)), time.monotonic()
             moment, problem = made[kind].trial(folder)
             shutil.rmtree(folder, ignore_errors=True)
+            if moment is None and kind != 'crowd' and not problem:
+                print(f'-  {kind}  was over before its moment came: does not count', flush=True)
+                continue
             append(log, dict(kind=kind, share=moment and moment.share, phase=moment and moment.phase, problem=problem, seconds=round(time.monotonic() - began, 2), code=code,
                              commit=code_version()['commit'], written=datetime.now(timezone.utc).isoformat(timespec='seconds')))
             print(f'{len(done) + 1}/{o.n}  {kind}' + (f'  killed at {100*moment.share:.0f} % {moment.phase}' if moment else '') + f'  {problem or "survived"}', flush=True)

@@ -100,6 +100,7 @@ class Run:
         "Keep other processes out of this run; its record, if it is finished."
         lock_run(self.config.run_dir, self.report)
         self.record = finished_run(self.config)
+        if self.record: remove_checkpoints(self.config.run_dir)     # whoever wrote it may have been killed right after
         note_outcome(self.config.run_dir, None)
         return self.record
 
