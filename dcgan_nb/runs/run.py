@@ -100,7 +100,6 @@ class Run:
         "Keep other processes out of this run; its record, if it is finished."
         lock_run(self.config.run_dir, self.report)
         self.record = finished_run(self.config)
-        if self.record: remove_checkpoints(self.config.run_dir)     # whoever wrote it may have been killed right after
         note_outcome(self.config.run_dir, None)
         return self.record
 
@@ -127,6 +126,7 @@ def _train(run:Run) -> None:
     "Train to the end, from the last checkpoint if there is one, and save generator and pictures."
     c = run.config
     if run.record:
+        remove_checkpoints(c.run_dir)       # whoever wrote it may have been killed right after
         for entry in run.record['history']: run.report(epoch_line(entry, c.epochs))
         return
     run.extractor = load_extractor(c.feature_extractor, run.data.info, c.feature_weights, c.device)
