@@ -250,8 +250,8 @@ def plot_kills(
     "At which moments things were killed, a row for each kind; what was not survived is a cross."
     kinds = [k for k in json.loads((project_root()/report).read_text(encoding='utf-8'))['kinds'].values() if k['kills']][::-1]
     fig, ax = plt.subplots(figsize=(7.5, 0.6 + 0.35*len(kinds)), layout='constrained')
-    for outcome, marker, color in (True, 'o', '#0173b2'), (False, 'X', '#b34700'):
-        dots = [(100*share, row) for row, k in enumerate(kinds) for share, _, survived in k['kills'] if survived == outcome]
+    for went_well, marker, color in (True, 'o', '#0173b2'), (False, 'X', '#b34700'):
+        dots = [(100*share, row) for row, k in enumerate(kinds) for share, _, survived in k['kills'] if survived == went_well]
         if dots: ax.scatter(*zip(*dots), marker=marker, s=36, alpha=0.7, color=color, linewidths=0)
     ax.set(yticks=range(len(kinds)), yticklabels=[k['title'] for k in kinds], xlim=(-2, 102), ylim=(-0.6, len(kinds) - 0.4), xlabel='killed at … % of the undisturbed time')
     survived, n = sum(s for k in kinds for *_, s in k['kills']), sum(len(k['kills']) for k in kinds)
