@@ -21,7 +21,7 @@ REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call optio
 CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
 STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,ON,on) $(call option,JOB_MINUTES,job-minutes) $(call option,REPORTS,reports)
 
-.PHONY: help report site pdf archive study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test test-cluster faults env readme lab watch export project change clean distclean lock drift sbom vulnerabilities
+.PHONY: help report site pdf archive study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test test-cluster faults endurance env readme lab watch export project change clean distclean lock drift sbom vulnerabilities
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
@@ -41,6 +41,7 @@ help:
 	@echo "make test        notebooks and pytest"
 	@echo "make test-cluster   a study on a Slurm of four nodes that is started on this machine: root on Debian; some minutes"
 	@echo "make faults      break things on purpose and write the book's table of what happens"
+	@echo "make endurance [N=100] [KIND=]   kill runs and commands at random moments and compare what they end with; called again, it goes on"
 	@echo "make env [HASHES=1]   the environment alone, in $(VENV); with HASHES=1 made anew, and nothing gets in whose hash is not in requirements.lock"
 	@echo "make lab [PORT=8888]   the notebooks in JupyterLab, with this environment's kernel; it prints its address"
 	@echo "make watch PAGE=nbs/gan/13_losses.ipynb [PORT=8000]   the page of one notebook, made anew after every save"
@@ -127,6 +128,10 @@ test-cluster: $(READY)
 
 faults: $(READY)
 	@pytest tests --faults reports/faults.json
+
+# Takes as long as N trials do; called again, it goes on.
+endurance: $(READY)
+	@OMP_NUM_THREADS=1 python workflow/endurance.py $(call option,N,n) $(call option,KIND,kind) $(call option,REPORTS,reports)
 
 env: $(READY)
 

@@ -184,3 +184,8 @@ def pytest_sessionfinish(session):
         now = dict(written=datetime.now(timezone.utc).isoformat(timespec='seconds'), commit=code_version()['commit'], versions=environment()['versions'])
         faults = before | {test: fault | now for test, fault in seen.items()}
         write_file(path, json.dumps(dict(faults=[faults[test] for test in sorted(faults)]), indent=1, ensure_ascii=False) + '\n')
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    "How many of the faults that were tried were survived."
+    if config.getoption('--faults'): terminalreporter.write_line(f"faults: {len(seen)} tried, {sum(f['passed'] for f in seen.values())} survived")

@@ -88,7 +88,7 @@ def copy(tmp_path):
     "A copy of all that is edited by hand or made from it."
     for name in ('nbs', 'dcgan_nb', 'workflow', 'reports/benchmarks'):
         shutil.copytree(ROOT/name, tmp_path/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
-    for name in ('settings.ini', 'README.md', 'pyproject.toml', 'setup.py', 'Makefile', '_toc.yml', '_config.yml', 'constraints.txt', 'reports/faults.json', 'reports/calibration.json', 'reports/claims.json'):
+    for name in ('settings.ini', 'README.md', 'pyproject.toml', 'setup.py', 'Makefile', '_toc.yml', '_config.yml', 'constraints.txt', 'reports/faults.json', 'reports/endurance.json', 'reports/calibration.json', 'reports/claims.json'):
         shutil.copy(ROOT/name, tmp_path/name)
     return tmp_path
 

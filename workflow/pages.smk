@@ -32,7 +32,7 @@ OWN_RULES = 'losses', 'calibration', 'speed'
 CHAPTERS = [path.stem for path in sorted(Path('nbs/chapters').glob('*.ipynb')) if path.stem not in OWN_RULES]
 
 rule chapter:
-    input: 'nbs/chapters/{name}.ipynb', MODULES, EXAMPLE_PAGES, RECORDS, FAILURES, lambda w: dict(faults=['reports/faults.json'], changes=['reports/claims.json'], audit=AUDITS).get(w.name, [])
+    input: 'nbs/chapters/{name}.ipynb', MODULES, EXAMPLE_PAGES, RECORDS, FAILURES, lambda w: dict(faults=['reports/faults.json', 'reports/endurance.json'], changes=['reports/claims.json'], audit=AUDITS).get(w.name, [])
     output: f'{BOOK}/{{name}}.ipynb'
     wildcard_constraints: name='|'.join(CHAPTERS)
     params: prefer=PREFER

@@ -9,6 +9,7 @@ __all__ = ['InputError', 'first_line', 'nearest', 'load_projects', 'Registry', '
 # %% ../../nbs/foundations/01_core.ipynb #0d50538a
 import hashlib
 import os
+from contextlib import suppress
 from difflib import SequenceMatcher, get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
@@ -79,6 +80,13 @@ def cache_dir() -> Path:
                 Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache')/'dcgan-nb')
 
 # %% ../../nbs/foundations/01_core.ipynb #a97e60d0
+def _flush_folder(folder:Path) -> None:
+    "Have the names in a folder on the disk, where a system lets one."
+    with suppress(OSError):        # Windows opens no folder
+        opened = os.open(folder, os.O_RDONLY)
+        try: os.fsync(opened)
+        finally: os.close(opened)
+
 def write_file(
     path:Path,      # in a folder that exists
     content,        # bytes, or text
@@ -91,6 +99,7 @@ def write_file(
             f.flush()
             os.fsync(f.fileno())
         os.replace(part, path)
+        _flush_folder(path.parent)
     except OSError as error:        # the disk is full, the folder read-only, …
         part.unlink(missing_ok=True)
         raise InputError(f"{path} could not be written: {error.strerror or error}. What was there before is unchanged.") from error

@@ -34,8 +34,11 @@ def save_checkpoint(
     buffer = io.BytesIO()
     torch.save(dict(run_id=gan.config.run_id, state=gan.state_dict()), buffer)
     content = buffer.getvalue()
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder/NEWEST).exists(): (folder/NEWEST).replace(folder/PREVIOUS)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder/NEWEST).exists(): (folder/NEWEST).replace(folder/PREVIOUS)
+    except OSError as error:        # a folder that has become read-only
+        raise InputError(f"{folder/NEWEST} could not be written: {error.strerror}. What was there before is unchanged.") from error
     write_file(folder/NEWEST, hashlib.sha256(content).digest() + content)
 
 # %% ../../nbs/runs/32_checkpoint.ipynb #ca319511
@@ -78,8 +81,8 @@ def resume(
     return [*said, 'No checkpoint could be read: the run starts anew.'] if said else []
 
 def remove_checkpoints(folder:Path) -> None:
-    "Delete both checkpoints, and what is left of one whose writing was interrupted: a finished run needs none."
-    for path in (folder/NEWEST, folder/PREVIOUS, *folder.glob(f'.{NEWEST}.*.part')): path.unlink(missing_ok=True)
+    "Delete both checkpoints, and what is left of any file whose writing was interrupted: a finished run needs none."
+    for path in (folder/NEWEST, folder/PREVIOUS, *folder.glob('.*.part')): path.unlink(missing_ok=True)
 
 # %% ../../nbs/runs/32_checkpoint.ipynb #625ae9ee
 class Checkpoints:
@@ -117,6 +120,8 @@ def lock_run(
         lock.seek(0)
         report(f"{lock.read() or 'another process'} is at work {what}: waiting until it ends.")
         fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:     # a file system without locks
+        report(f"Files in {folder.parent} cannot be locked ({error.strerror or error}): nothing keeps a second process from working {what}.")
     lock.truncate(0)
     lock.write(f'process {os.getpid()} on {platform.node()}')
     lock.flush()

@@ -126,6 +126,7 @@ def _train(run:Run) -> None:
     "Train to the end, from the last checkpoint if there is one, and save generator and pictures."
     c = run.config
     if run.record:
+        remove_checkpoints(c.run_dir)       # whoever wrote it may have been killed right after
         for entry in run.record['history']: run.report(epoch_line(entry, c.epochs))
         return
     run.extractor = load_extractor(c.feature_extractor, run.data.info, c.feature_weights, c.device)

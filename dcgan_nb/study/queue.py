@@ -135,7 +135,7 @@ def write_queue(
     write_file(folder/'queue.json', json.dumps({batch.name: dict(minutes=batch.limit, memory_mb=batch.memory_mb, gpu=batch.gpu) for batch in found}, indent=1))
 
 # %% ../../nbs/study/58_queue.ipynb #10d7fd20
-START_OF_JOB = 6      # seconds that Slurm and Snakemake take for a job, measured by `make test-cluster`
+START_OF_JOB = 6      # seconds that Slurm and Snakemake take for a job: an estimate
 
 def _span(numbers, unit:str) -> str:
     low, high = round(min(numbers)), round(max(numbers))
