@@ -51,7 +51,7 @@ help:
 	@echo "make lock [UPGRADE=1]   resolve the versions in constraints.txt anew, and their hashes in requirements.lock"
 	@echo "make drift       the newest versions in place of the locked ones: which they are, and which tests fail with them"
 	@echo "make sbom        what is installed, as CycloneDX: reports/sbom.json          make vulnerabilities   what is known of the locked versions"
-	@echo "make clean       remove the pages and the book, keep the runs; make distclean removes all that was made"
+	@echo "make clean       remove pages, book and archives, keep the runs; make distclean removes all that was made"
 	@echo "After \`source .venv/bin/activate\` the same by \`dcgan-nb\`: dcgan-nb --help"
 
 report: $(READY)
@@ -146,7 +146,7 @@ $(VENV)/.ready: constraints.txt settings.ini setup.py pyproject.toml workflow/ip
 	@touch $@
 
 # HASHES=1: from nothing, and only files that requirements.lock has the hashes of; what builds the few packages without a wheel comes first.
-HASHED = PIP_CONSTRAINT= python -m pip install -q --no-build-isolation
+HASHED = PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= python -m pip install -q --no-build-isolation
 $(VENV)/.hashes: requirements.lock constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_kernel_config.py
 	@echo "making $(VENV), every file checked by its hash (some minutes)" >&2
 	@$(PYTHON) -m venv --clear $(VENV)
@@ -193,7 +193,7 @@ lock:
 
 # Which newest versions are not those of the lock, and what fails with them: reports/drift.md. The new lock stays; `git restore constraints.txt requirements.lock` takes it back.
 drift:
-	@mkdir -p $(OUT) && cp constraints.txt $(OUT)/drift.before
+	@mkdir -p $(OUT) && git show HEAD:constraints.txt > $(OUT)/drift.before
 	@$(MAKE) --no-print-directory lock UPGRADE=1 > $(OUT)/drift.log 2>&1 && $(MAKE) env >> $(OUT)/drift.log 2>&1 && $(MAKE) -i test >> $(OUT)/drift.log 2>&1; \
 	$(PYTHON) workflow/drift.py $(OUT)/drift.before constraints.txt --log $(OUT)/drift.log --to $(OUT)/drift.md
 
@@ -204,10 +204,10 @@ sbom: $(READY)
 
 # Asks a database on the network; where there is none, it says so.
 vulnerabilities: $(READY)
-	@test -x $(VENV)/vulnerabilities/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/vulnerabilities && $(VENV)/vulnerabilities/bin/python -m pip install -q 'pip-audit>=2.9'; } || rm -rf $(VENV)/vulnerabilities
+	@test -x $(VENV)/vulnerabilities/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/vulnerabilities && PIP_CONSTRAINT= $(VENV)/vulnerabilities/bin/python -m pip install -q 'pip-audit>=2.9'; } || rm -rf $(VENV)/vulnerabilities
 	@python workflow/vulnerabilities.py $(VENV)/vulnerabilities/bin/pip-audit requirements.lock
 
 clean:
 	rm -rf $(OUT)/book $(OUT)/_build $(OUT)/published $(OUT)/watch $(OUT)/site $(OUT)/verdicts.pdf $(OUT)/dcgan-nb-*.zip
 distclean: clean
-	rm -rf $(OUT)/runs $(VENV) .snakemake
+	rm -rf $(OUT)/runs $(OUT)/page $(OUT)/queue $(OUT)/cache $(OUT)/sbom.json $(OUT)/drift.* $(OUT)/endurance.jsonl $(OUT)/workflow.log $(VENV) .snakemake

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 CONF = Path('/etc/slurm/slurm.conf')
@@ -51,8 +52,8 @@ def why_not():
     "Why there can be no test cluster here; empty if there can."
     if os.geteuid(): return 'it takes root to start one'
     if not shutil.which('slurmctld') and not shutil.which('apt-get'): return 'Slurm is not installed, and this is no Debian'
-    if CONF.exists() and not CONF.is_symlink(): return f'this machine has a Slurm of its own ({CONF})'
-    if CONF.is_symlink() and subprocess.run(['scontrol', 'ping'], capture_output=True).returncode == 0: return f'a test cluster is at work already ({CONF.readlink().parent})'
+    if CONF.exists() and not (CONF.is_symlink() and CONF.read_text().startswith(TEXT.splitlines()[0])): return f'this machine has a Slurm of its own ({CONF})'
+    if CONF.exists() and subprocess.run(['scontrol', 'ping'], capture_output=True).returncode == 0: return f'a test cluster is at work already ({CONF.readlink().parent})'
     return ''
 
 
@@ -142,13 +143,17 @@ class Cluster:
             except ProcessLookupError: pass
 
     def stop(self):
-        subprocess.run(['scancel', '--state=RUNNING'], capture_output=True, timeout=60)
-        subprocess.run(['scancel', '--state=PENDING'], capture_output=True, timeout=60)
+        for state in 'RUNNING', 'PENDING':
+            with suppress(subprocess.TimeoutExpired): subprocess.run(['scancel', f'--state={state}'], capture_output=True, timeout=60)
         time.sleep(1)
         for daemon in (*(f'slurmd.{node}' for node in self.nodes), 'slurmctld', 'munged'): self.kill(daemon, signal.SIGTERM)
         if CONF.is_symlink() and CONF.readlink() == self.folder/'slurm.conf': CONF.unlink()
 
-    def __enter__(self): return self.start()
+    def __enter__(self):
+        try: return self.start()
+        except BaseException:
+            self.stop()
+            raise
     def __exit__(self, *error): self.stop()
 
 

@@ -208,6 +208,14 @@ def test_a_rule_decides_by_itself():
     for path, text in code.items(): assert not re.search(r'\brule\s*(?:[=!]=|(?:not )?in\s*[(\[{])', text), f'{path.name} branches on the name of a rule'
 
 
+def test_projects_that_a_notebook_imagines_are_gone_at_its_end():
+    "Notebooks that are tested share a process, and one would judge the claims of another."
+    for path in LIBRARY:
+        if path.parent.name == 'projects': continue
+        code = '\n'.join(source(c) for c in cells(path) if c['cell_type'] == 'code')
+        assert set(re.findall(r"^PROJECTS\['(.)'\].*=", code, re.M)) <= set(re.findall(r"^del .*PROJECTS\['(.)'\]", code, re.M)), path.stem
+
+
 def test_no_name_is_exported_twice():
     names = Counter(node.name for p in MODULES for node in ast.parse(p.read_text()).body if isinstance(node, (ast.FunctionDef, ast.ClassDef)))
     assert not [name for name, n in names.items() if n > 1 and not name.startswith('_')]

@@ -13,7 +13,7 @@ for lock in --nonblock --exclusive; do
         folder=$reports/runs/$id
         mkdir -p "$folder"
         (
-            flock "$lock" 9 || exit 75
+            flock "$lock" -E 75 9; [ $? != 75 ] || exit 75        # where files cannot be locked, the run goes on without
             if [ -e "$folder/run.ipynb" ]; then exit 0; fi
             eval "bash workflow/run.sh \"\$folder\" \"run $((i + 1))/${#lines[@]}  \$id\" $given"      # quoted for a shell by the one who wrote FILE
         ) 9>> "$folder/.job"

@@ -100,6 +100,10 @@ class Moment:
     phase: str
 
 
+class Crashed(Exception):
+    "What ended by itself, and not well."
+
+
 class Training:
     "One kind of run, each in a forked process."
     def __init__(self, kind:str, folder:Path, rng:random.Random):
@@ -132,11 +136,15 @@ class Training:
         os.kill(child, signal.SIGSTOP)               # what it was doing when the signal came, not a moment later
         phase = PHASES[board.read()[1]]
         os.kill(child, signal.SIGKILL)
-        return Moment((begin + wait - start) / (end - start), phase) if ended(child) == -signal.SIGKILL else None
+        code = ended(child)
+        if code not in (0, -signal.SIGKILL): raise Crashed(f'before it was killed, it ended with {code}')
+        return Moment((begin + wait - start) / (end - start), phase) if code else None
 
     def trial(self, folder) -> tuple[Moment|None, str]:
         board = Board()
-        moment, run_dir = self.kill(self.start(folder, board), board), self.config(folder).run_dir
+        run_dir = self.config(folder).run_dir
+        try: moment = self.kill(self.start(folder, board), board)
+        except Crashed as problem: return Moment(1.0, ''), str(problem)
         if (run_dir/'record.json').exists() and outcome(run_dir) != self.expected: return moment, 'a record that was not finished'
         if code := ended(self.start(folder, Board())): return moment, f'asked for again, it ended with {code}'
         if outcome(run_dir) != self.expected: return moment, 'asked for again, it ended differently'
@@ -182,6 +190,7 @@ class Command:
         except subprocess.TimeoutExpired: moment = Moment(share, self.phase(folder))
         else: moment = None
         if moment: kill_all(process)
+        elif process.returncode: return Moment(1.0, ''), f'before it was killed, it ended with {process.returncode}'
         if problem := self.broken(folder): return moment, problem
         process = self.start(folder)
         said, _ = process.communicate()
@@ -275,8 +284,8 @@ KINDS = {kind: Training for kind in RUNS} | dict(papermill=Papermill, page=Page,
 
 def code_hash() -> str:
     "Of all that trains, writes and goes on: trials of other code do not count."
-    tried = (*(f'dcgan_nb/{part}/*.py' for part in ('foundations', 'gan', 'scores', 'runs')), 'nbs/train.ipynb', 'workflow/*.sh', 'workflow/clean.py')
-    paths = sorted(p for part in tried for p in ROOT.glob(part))
+    tried = 'dcgan_nb/**/*.py', 'nbs/**/*.ipynb', 'workflow/*', 'Makefile'
+    paths = sorted(p for part in tried for p in ROOT.glob(part) if p.is_file() and '.ipynb_checkpoints' not in p.parts)
     return hashlib.sha256(b''.join(str(p.relative_to(ROOT)).encode() + p.read_bytes() for p in paths)).hexdigest()[:16]
 
 

@@ -36,7 +36,7 @@ def sbom(
 
 
 if __name__ == '__main__':
-    program, path = sys.argv[1], Path(sys.argv[2])
+    program, path = str(Path(sys.argv[1]).absolute()), Path(sys.argv[2])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, text := sbom([program]))

@@ -15,6 +15,7 @@ import subprocess
 from argparse import Namespace
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 
@@ -86,13 +87,19 @@ def place_to_run(name:str, text:str) -> str:
     ON[text]
     if text == 'slurm' and not shutil.which('sbatch'):
         raise InputError(f"{name}={text!r} needs Slurm's sbatch, which is not on this machine: call it on a cluster's login node. Nearest: 'local'.")
+    if text == 'slurm' and not find_spec('snakemake_executor_plugin_cluster_generic'):
+        raise InputError(f"{name}={text!r} needs the package snakemake-executor-plugin-cluster-generic, which takes Python 3.11 or newer. Nearest: 'local'.")
     return text
 
-def cluster_device() -> str:
-    "The device of the runs of a study there: cuda if any node has a GPU."
-    try: said = subprocess.run(['sinfo', '-h', '-o', '%G'], capture_output=True, text=True, check=True, timeout=60).stdout
+@cache
+def cluster_device(
+    partition:str='',      # empty: where Slurm sends jobs that name none
+) -> str:
+    "The device of the runs of a study there: cuda if a node of the partition has a GPU."
+    try: said = subprocess.run(['sinfo', '-h', '-o', '%P %G'], capture_output=True, text=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError) as error: raise InputError(f"on='slurm': the cluster does not answer: {error}") from error
-    return 'cuda' if 'gpu' in said else 'cpu'
+    nodes = [line.split() for line in said.splitlines()]
+    return 'cuda' if any('gpu' in gres for name, gres in nodes if name.removesuffix('*') in partition.split(',') or not partition and name.endswith('*')) else 'cpu'
 
 # %% ../../nbs/study/58_queue.ipynb #3d6ee69f
 def missing(
@@ -176,4 +183,4 @@ def asked_queue(
 ) -> list[Batch]:     # none where runs are made on this machine, or are not asked for
     "The batches that a command asks for."
     if getattr(o, 'on', 'local') == 'local': return []
-    return study_queue(o.profile, o.claims, o.reports, o.seeds, o.rungs, o.mnist, o.job_minutes, cluster_device())
+    return study_queue(o.profile, o.claims, o.reports, o.seeds, o.rungs, o.mnist, o.job_minutes, cluster_device(os.environ.get('SBATCH_PARTITION', '')))
