@@ -96,6 +96,51 @@ def timeless(history):
     return [{k: v for k, v in entry.items() if k != 'seconds'} for entry in history]
 
 
+class Forked:
+    """A process of its own that has all modules already, and so begins at once: `do(say)` runs in it, `say` a line for whoever reads `stdout`; what is
+    written to `stdin` it can read. Ends with 0, or with 1 after the error's name and message."""
+    def __init__(self, do):
+        import torch._dynamo, torchmetrics.image.inception, torchmetrics.image.kid  # noqa: E401, F401   what a run loads late, once for all of them
+        (self.hear, say), (listen, tell) = os.pipe(), os.pipe()
+        self.pid, self.returncode = os.fork(), None
+        if not self.pid:
+            os.close(self.hear), os.close(tell), os.dup2(listen, 0)
+            speak, code = lambda line: os.write(say, f'{line}\n'.encode()), 1
+            try:
+                do(speak)
+                code = 0
+            except BaseException as error: speak(f'{type(error).__name__}: {error}')
+            finally: os._exit(code)
+        os.close(say), os.close(listen)
+        self.stdout, self.stdin = open(self.hear), open(tell, 'w')
+
+    def until(self, beginning):
+        "What it says up to a line."
+        heard = []
+        for line in self.stdout:
+            heard.append(line)
+            if line.startswith(beginning): return heard
+        raise AssertionError(''.join(heard))
+
+    def send_signal(self, number): os.kill(self.pid, number)
+
+    def communicate(self, said=''):
+        "Tell it something, hear the rest, and wait for its end."
+        if said: self.stdin.write(said)
+        self.stdin.close()
+        heard = self.stdout.read()
+        self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self.stdout.close()
+        return heard
+
+
+def outcome(folder):
+    "All of a run that must not depend on interruptions."
+    from dcgan_nb.runs.records import read_record
+    record = read_record(folder)
+    return (folder/'generator.safetensors').read_bytes(), timeless(record['history']), record['metrics'], record['d_scores'], (folder/'samples.png').read_bytes()
+
+
 @pytest.fixture(scope='session')
 def run():
     "Run a command in the project's root, as a user would; the result has returncode, stdout and stderr."

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, files_of_the_project, fresh_copy
+from conftest import ROOT, files_of_the_project, fresh_copy, tiny_config
 
 sys.path.insert(0, str(ROOT/'workflow'))
 import archive
@@ -23,6 +23,7 @@ import crate
 from dcgan_nb.foundations.core import InputError
 from dcgan_nb.runs.config import overrides, rerun_command
 from dcgan_nb.runs.records import code_version, read_record
+from dcgan_nb.runs.run import run as make_run
 from dcgan_nb.study.repeat import run_audit
 from dcgan_nb.study.verify import run_verify, seal
 
@@ -94,8 +95,6 @@ def test_the_same_commit_gives_the_same_bytes_in_another_folder_and_time_zone(pr
     made, = (there/'reports').glob('*.zip')
     assert made.name == packed.name and made.read_bytes() == packed.read_bytes()
     assert hashlib.sha256(packed.read_bytes()).hexdigest() in done.stdout
-    git(there, 'commit', '-q', '--allow-empty', '-m', 'another')
-    assert archived(there)[0].name != made.name, 'another commit, another archive'
 
 
 def test_a_zip_file_depends_on_contents_and_not_on_the_order_in_which_they_came():
@@ -147,19 +146,15 @@ def test_an_unpacked_archive_verifies_itself(unpacked, monkeypatch, capsys):
 
 
 def test_commands_work_in_an_unpacked_archive(unpacked, run):
-    for command, expected in (('verify', 'verdicts'), ('verdicts', 'whose runs')):
-        done = run('dcgan-nb', command, cwd=unpacked, PYTHONPATH=str(unpacked))
-        assert done.returncode == 0 and expected in done.stdout, done.stderr
+    done = run('dcgan-nb', 'verdicts', cwd=unpacked, PYTHONPATH=str(unpacked))
+    assert done.returncode == 0 and 'whose runs' in done.stdout, done.stderr
 
 
-def test_a_run_of_unpacked_code_names_the_commit(unpacked, project, run):
-    "By the command that is printed for a record, of a small configuration."
-    from conftest import tiny_config
-    command = rerun_command(tiny_config().record()).split()
-    done = run(*command, '--no-progress-bar', '--log-level', 'ERROR', cwd=unpacked, PYTHONPATH=str(unpacked), OMP_NUM_THREADS='1')
-    assert done.returncode == 0, done.stderr
-    made, = (unpacked/'reports/runs').glob('*/record.json')
-    assert read_record(made)['code'] == dict(commit=git(project, 'rev-parse', 'HEAD'), dirty=False)
+def test_a_run_of_unpacked_code_names_the_commit(unpacked, project, monkeypatch):
+    monkeypatch.chdir(unpacked)
+    run_id = make_run(config := tiny_config(metrics='fid'), None)['run_id']
+    assert (unpacked/'reports/runs'/run_id/'record.json').exists() and config.run_id == run_id
+    assert read_record(unpacked/'reports/runs'/run_id)['code'] == dict(commit=git(project, 'rev-parse', 'HEAD'), dirty=False)
 
 
 def test_changed_code_says_so(unpacked, project, monkeypatch):

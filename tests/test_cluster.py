@@ -2,7 +2,6 @@
 
 DCGAN_NB_CLUSTER=1: one batch of two runs whose job is killed. DCGAN_NB_CLUSTER=full (`make test-cluster`): 24 runs on four
 nodes, with everything that goes wrong on a cluster, and 1,000 trivial runs."""
-import json
 import os
 import re
 import signal
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, why_not
-from conftest import BIN, ROOT, timeless
+from conftest import BIN, ROOT, outcome
 from test_workflow import PAPERMILL
 
 from dcgan_nb.study.plan import plan
@@ -63,13 +62,6 @@ def finished(reports):
     "How often each run was reported as finished, by all jobs."
     text = '\n'.join(path.read_text() for path in Path(reports, 'queue').glob('*.log'))
     return Counter(re.findall(r'^run \d+/\d+  (\S+)  finished$', text, re.M))
-
-
-def outcome(folder):
-    "All of a run that time does not change: scores, history, and the files of its weights and images."
-    record = json.loads((folder/'record.json').read_text())
-    return {key: record[key] for key in ('run_id', 'status', 'flags', 'metrics', 'd_scores', 'networks')} | dict(
-        history=timeless(record['history']), files=[(folder/name).read_bytes() for name in ('generator.safetensors', 'samples.png')])
 
 
 def outcomes(reports): return {folder.parent.name: outcome(folder.parent) for folder in Path(reports, 'runs').glob('*/record.json')}

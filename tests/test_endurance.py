@@ -2,6 +2,7 @@
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, timeless
+from conftest import ROOT, Forked, outcome
 
 sys.path.insert(0, str(ROOT/'workflow'))
 import endurance  # noqa: E402
@@ -18,41 +19,22 @@ from endurance import read_trials  # noqa: E402
 from dcgan_nb.foundations import core  # noqa: E402
 from dcgan_nb.foundations.core import write_file  # noqa: E402
 from dcgan_nb.runs import checkpoint  # noqa: E402
+from dcgan_nb.runs import run as running  # noqa: E402
 from dcgan_nb.runs.checkpoint import NEWEST, PREVIOUS, is_running, lock_run, unlock_run  # noqa: E402
 from dcgan_nb.runs.config import RunConfig  # noqa: E402
 from dcgan_nb.runs.records import read_record, read_records, why_unfinished  # noqa: E402
 
-# A run that says each line at once, after what `prelude` does to its process.
-RUN = '''
-import sys, json
-{prelude}
-from dcgan_nb.runs.config import RunConfig
-from dcgan_nb.runs.run import run
-run(RunConfig.resolve(**json.loads(sys.argv[1])), lambda line: print(line, flush=True))
-'''
 
-
-def start(given, prelude='', **more):
-    return subprocess.Popen([sys.executable, '-c', RUN.format(prelude=prelude), json.dumps(given)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            env=os.environ | dict(OMP_NUM_THREADS='1'), **more)
-
-
-def until(process, beginning):
-    "Read what it says up to a line."
-    heard = []
-    for line in process.stdout:
-        heard.append(line)
-        if line.startswith(beginning): return heard
-    raise AssertionError(''.join(heard))
+def start(given, prelude=lambda say: None):
+    "A run that says each line, in a process of its own, after what `prelude` does to that process."
+    def do(say):
+        prelude(say)
+        running.run(RunConfig.resolve(**given), say)
+    return Forked(do)
 
 
 def given(folder, **more): return endurance.SMALL | dict(seed=int.from_bytes(os.urandom(3), 'big'), runs_dir=str(folder)) | more
 def folder_of(given): return RunConfig.resolve(**given).run_dir
-
-
-def result(folder):
-    record = read_record(folder)
-    return (folder/'generator.safetensors').read_bytes(), timeless(record['history']), record['metrics'], record['d_scores']
 
 
 @pytest.fixture(scope='module')
@@ -60,44 +42,40 @@ def whole(tmp_path_factory):
     "What to run, and its result if nothing disturbs it."
     run = given(tmp_path_factory.mktemp('whole'))
     process = start(run)
-    heard, _ = process.communicate()
+    heard = process.communicate()
     assert process.returncode == 0, heard
-    return run, result(folder_of(run))
+    return run, outcome(folder_of(run))
 
 
 @pytest.mark.fault('A run is stopped for a while (SIGSTOP) and goes on (SIGCONT)', 'Meanwhile it counts as at work, and a second process waits for it; it ends with the same bits, trained once')
 def test_a_run_that_is_stopped_for_a_while(whole, tmp_path):
     run = whole[0] | dict(runs_dir=str(tmp_path))
     first = start(run)
-    until(first, 'epoch 1/')
+    first.until('epoch 1/')
     first.send_signal(signal.SIGSTOP)
     second = start(run)
-    assert 'is at work on this run: waiting until it ends' in until(second, f'process {first.pid} on ')[-1]
+    assert 'is at work on this run: waiting until it ends' in second.until(f'process {first.pid} on ')[-1]
     assert is_running(folder_of(run)) and why_unfinished(folder_of(run)) == 'at work' and not read_records(tmp_path)
     first.send_signal(signal.SIGCONT)
-    heard, _ = first.communicate()
+    heard = first.communicate()
     assert first.returncode == 0, heard
-    again, _ = second.communicate()
+    again = second.communicate()
     assert second.returncode == 0 and 'Resumed' not in again
-    assert result(folder_of(run)) == whole[1] and read_record(folder_of(run))['resumed'] == []
-
-
-NO_LOCKS = '''
-import errno, fcntl, os
-def flock(*args): raise OSError(errno.{name}, os.strerror(errno.{name}))
-fcntl.flock = flock
-'''
+    assert outcome(folder_of(run)) == whole[1] and read_record(folder_of(run))['resumed'] == []
 
 
 @pytest.mark.fault('A file system without locks', 'The run says so, once, and goes on; it ends with the same bits')
 @pytest.mark.parametrize('name', ['ENOLCK', 'EOPNOTSUPP'])
 def test_a_file_system_without_locks(name, whole, tmp_path):
     run = whole[0] | dict(runs_dir=str(tmp_path))
-    process = start(run, NO_LOCKS.format(name=name))
-    heard, _ = process.communicate()
+    def without_locks(say):
+        def flock(*args): raise OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+        checkpoint.fcntl.flock = flock
+    process = start(run, without_locks)
+    heard = process.communicate()
     assert process.returncode == 0, heard
     assert heard.count(f'cannot be locked ({os.strerror(getattr(errno, name))}): nothing keeps a second process from working on this run.') == 1
-    assert result(folder_of(run)) == whole[1]
+    assert outcome(folder_of(run)) == whole[1]
 
 
 def test_an_interruption_while_a_lock_is_taken_is_no_file_system_without_locks(monkeypatch, tmp_path):
@@ -109,26 +87,24 @@ def test_an_interruption_while_a_lock_is_taken_is_no_file_system_without_locks(m
     unlock_run(tmp_path/'run')
 
 
-CLOCK_BACK = '''
-import time
-there, began = time.time, time.time()
-time.time = lambda: there() - (0 if there() - began < 1 else 400*24*3600)
-'''
+def clock_back(say):
+    there, began = time.time, time.time()
+    time.time = lambda: there() - (0 if there() - began < 0.3 else 400*24*3600)
 
 
 @pytest.mark.fault('The clock is set back by a year during a run, and its files are dated in the future', 'Asked for again, it goes on from the newest checkpoint, which is known by its name; the same bits, no negative time')
 def test_a_clock_that_is_set_back(whole, tmp_path):
     run = whole[0] | dict(runs_dir=str(tmp_path))
-    folder, process = folder_of(run), start(run, CLOCK_BACK)
-    until(process, 'epoch 3/')
-    process.kill()
+    folder, process = folder_of(run), start(run, clock_back)
+    process.until('epoch 3/')
+    process.send_signal(signal.SIGKILL)
     process.communicate()
     future = time.time() + 400*24*3600
     os.utime(folder/PREVIOUS, (future, future))              # by its date it would be the newer one
-    process = start(run, CLOCK_BACK)
-    heard, _ = process.communicate()
+    process = start(run, clock_back)
+    heard = process.communicate()
     assert process.returncode == 0 and f'from {NEWEST}' in heard, heard
-    assert result(folder) == whole[1]
+    assert outcome(folder) == whole[1]
     record = read_record(folder)
     assert all(seconds >= 0 for seconds in record['timings_s'].values()) and all(h['seconds'] >= 0 for h in record['history'])
 
@@ -146,16 +122,16 @@ def broken(tmp_path):
     subprocess.run(['umount', '-l', disk], check=True)
 
 
-# Waits after an epoch's line, before its checkpoint, until it is told to go on.
-STEP = '''
-import dcgan_nb.runs.run as running
-line_of, n = running.epoch_line, []
-def epoch_line(*args):
-    n.append(0)
-    if len(n) == 2: print('waits', flush=True); sys.stdin.readline()
-    return line_of(*args)
-running.epoch_line = epoch_line
-'''
+def waits(say):
+    "After the second epoch's line, before its checkpoint, until it is told to go on."
+    line_of, n = running.epoch_line, []
+    def epoch_line(*args):
+        n.append(0)
+        if len(n) == 2:
+            say('waits')
+            os.read(0, 1)
+        return line_of(*args)
+    running.epoch_line = epoch_line
 
 
 @pytest.mark.fault('The run folder cannot be written any more, or its disk is full, in the middle of a run', 'One clear error, no record; when it can be written again, the run goes on from its checkpoint, the same bits')
@@ -164,18 +140,18 @@ def test_a_folder_that_cannot_be_written_any_more(fault, reason, broken, whole):
     disk, ways = broken
     run = whole[0] | dict(runs_dir=str(disk))
     folder, (breaks, mends) = folder_of(run), ways[fault]
-    process = start(run, STEP, stdin=subprocess.PIPE)
-    until(process, 'waits')
+    process = start(run, waits)
+    process.until('waits')
     breaks(folder)
-    try: heard, _ = process.communicate('\n')
+    try: heard = process.communicate('\n')
     finally: mends(folder)
     assert process.returncode != 0 and f'{NEWEST} could not be written: {reason}. What was there before is unchanged.' in heard, heard
     assert not (folder/'record.json').exists() and not list(folder.glob('.*.part'))
     assert 'asked for again, the run goes on from its checkpoint' in why_unfinished(folder) or why_unfinished(folder).startswith('failed: InputError')
     again = start(run)
-    heard, _ = again.communicate()
+    heard = again.communicate()
     assert again.returncode == 0 and 'Resumed after epoch 1' in heard, heard
-    assert result(folder) == whole[1]
+    assert outcome(folder) == whole[1]
 
 
 # The power goes: what was not flushed is lost.
@@ -246,71 +222,99 @@ def test_a_power_cut_without_a_flush_of_the_file_is_seen(monkeypatch, tmp_path):
     assert disk.states[-1] == {'file': b''}
 
 
-SCARCE = '''
-import resource
-import dcgan_nb.runs.run as running
-line_of = running.epoch_line
-def epoch_line(entry, n):
-    if entry['epoch'] == 2:
-        used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used, used))
-        bytearray(10**9)
-    return line_of(entry, n)
-running.epoch_line = epoch_line
-'''
+def scarce(say):
+    line_of = running.epoch_line
+    def epoch_line(entry, n):
+        if entry['epoch'] == 2:
+            used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used, used))
+            bytearray(10**9)
+        return line_of(entry, n)
+    running.epoch_line = epoch_line
 
 
 @pytest.mark.fault('One of several runs gets no more memory', 'It alone fails, and says why; the others end as ever, and asked for again it goes on, bit for bit')
 def test_one_of_several_runs_has_no_memory(whole, tmp_path):
     run = whole[0] | dict(runs_dir=str(tmp_path))
     other = run | dict(seed=run['seed'] + 1)
-    processes = [start(run, SCARCE), start(other)]
-    heard = [p.communicate()[0] for p in processes]
+    processes = [start(run, scarce), start(other)]
+    heard = [p.communicate() for p in processes]
     assert [p.returncode != 0 for p in processes] == [True, False], heard
     assert why_unfinished(folder_of(run)).startswith('failed: MemoryError') and [r['config']['seed'] for r in read_records(tmp_path)] == [other['seed']]
     again = start(run)
-    assert 'Resumed after epoch' in again.communicate()[0] and result(folder_of(run)) == whole[1]
+    assert 'Resumed after epoch' in again.communicate() and outcome(folder_of(run)) == whole[1]
 
 
 # The programme itself
 
-def program(*arguments, prelude=''):
-    code = f"import sys; sys.path.insert(0, 'workflow')\nimport endurance\n{prelude}\nsys.exit(endurance.main(sys.argv[1:]))"
-    return subprocess.run([sys.executable, '-c', code, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
+@pytest.fixture
+def programme(monkeypatch, capsys, tmp_path):
+    "Try something, in runs that are shorter than those of `make endurance`; what it says, and its exit code."
+    monkeypatch.setattr(endurance, 'SMALL', endurance.SMALL | dict(epochs=3, metrics='fid'))
+    def trials(*arguments):
+        code = endurance.main([*map(str, arguments), '--kind', 'dcgan', '--reports', str(tmp_path)])
+        return capsys.readouterr().out, code
+    return trials
 
 
-def test_trials_go_on_where_they_were_stopped(tmp_path):
-    done = program('--n', 2, '--kind', 'dcgan', '--reports', tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_trials_go_on_where_they_were_stopped(programme, tmp_path):
+    said, code = programme('--n', 1)
+    assert code == 0, said
     with open(tmp_path/'endurance.jsonl', 'a') as log: log.write('{"kind": "dcg')         # it was killed itself
-    more = program('--n', 3, '--kind', 'dcgan', '--reports', tmp_path)
-    assert more.returncode == 0 and more.stdout.startswith('3/3  dcgan  killed at ') and '3 of 3 survived' in more.stdout
+    more, code = programme('--n', 2)
+    assert code == 0 and more.startswith('2/2  dcgan  killed at ') and '2 of 2 survived' in more
     trials, report = read_trials(tmp_path/'endurance.jsonl'), json.loads((tmp_path/'endurance.json').read_text())
-    assert len(trials) == 3 == report['kinds']['dcgan']['tried'] == report['kinds']['dcgan']['survived'] and all(0 <= t['share'] <= 1 for t in trials)
+    assert len(trials) == 2 == report['kinds']['dcgan']['tried'] == report['kinds']['dcgan']['survived']
     assert all(phase in endurance.PHASES and survived for _, phase, survived in report['kinds']['dcgan']['kills'])
 
 
-# Two known-wrong libraries: one takes up other weights than it has put down, the other never tidies up.
-WRONG = dict(forgetful=("inner = endurance.running.resume\ndef resume(gan, folder):\n    said = inner(gan, folder)\n    if said: next(gan.G.parameters()).data.add_(1e-3)\n    return said\nendurance.running.resume = resume", 8, 'ended differently'),
-             untidy=("endurance.running.remove_checkpoints = lambda folder: None", 1, 'left behind: checkpoint'))
+# Known-wrong libraries: one takes up other weights than it has put down, one never tidies up, one fails by itself.
+
+def forgetful(monkeypatch):
+    inner = running.resume
+    def resume(gan, folder):
+        said = inner(gan, folder)
+        if said: next(gan.G.parameters()).data.add_(1e-3)
+        return said
+    monkeypatch.setattr(running, 'resume', resume)
+    def kill_late(self, child, board):
+        while endurance.PHASES[board.read()[1]] != 'evaluation': time.sleep(0.002)
+        os.kill(child, signal.SIGKILL)
+        assert endurance.ended(child) == -signal.SIGKILL
+        return endurance.Moment(0.9, 'evaluation')
+    monkeypatch.setattr(endurance.Training, 'kill', kill_late)
 
 
-@pytest.mark.parametrize('wrong', WRONG)
-def test_a_library_that_loses_something_is_found_out(wrong, tmp_path):
-    prelude, n, expected = WRONG[wrong]
-    done = program('--n', n, '--kind', 'dcgan', '--reports', tmp_path, prelude=prelude)
-    assert done.returncode == 1 and expected in done.stdout, done.stdout + done.stderr
+def untidy(monkeypatch): monkeypatch.setattr(running, 'remove_checkpoints', lambda folder: None)
+
+
+def failing(monkeypatch):
+    def save_record(*args, **given): raise OSError('by itself')
+    calm = endurance.Training.undisturbed
+    def undisturbed(self, folder):
+        found = calm(self, folder)
+        monkeypatch.setattr(running, 'save_record', save_record)
+        return found
+    monkeypatch.setattr(endurance.Training, 'undisturbed', undisturbed)
+
+
+@pytest.mark.parametrize('wrong, expected', [(forgetful, 'ended differently'), (untidy, 'left behind: checkpoint'), (failing, 'it ended with 1')])
+def test_a_library_that_loses_something_is_found_out(wrong, expected, programme, monkeypatch):
+    wrong(monkeypatch)
+    said, code = programme('--n', 1)
+    assert code == 1 and expected in said, said
 
 
 def test_a_run_that_was_killed_while_it_cleared_up_is_cleared_when_it_is_asked_for_again(whole, tmp_path):
     run = whole[0] | dict(runs_dir=str(tmp_path))
     folder = folder_of(run)
-    killed = start(run, "import os, signal\nimport dcgan_nb.runs.run as running\nrunning.remove_checkpoints = lambda folder: os.kill(os.getpid(), signal.SIGKILL)")
+    def dies(say): running.remove_checkpoints = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
+    killed = start(run, dies)
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL and (folder/'record.json').exists() and (folder/NEWEST).exists()
     again = start(run)
     again.communicate()
-    assert again.returncode == 0 and not list(folder.glob('*.pt')) and result(folder) == whole[1]
+    assert again.returncode == 0 and not list(folder.glob('*.pt')) and outcome(folder) == whole[1]
 
 
 @pytest.mark.parametrize('arguments, answer', [(['--kind', 'dcgna'], "Did you mean 'dcgan'?"), (['--n', '0'], '1 or more')])

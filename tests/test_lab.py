@@ -215,7 +215,7 @@ def test_a_reader_plays_by_the_keyboard(browser, tmp_path):
     page.get_by_role('button', name='Step').press('Enter')
     assert said(page).count('Step 1:') == 2 and pictures(page) != begin
     page.get_by_role('button', name='Start').press('Space')
-    page.wait_for_function('/Step [1-9][0-9]+:/.test(document.querySelectorAll(".lab .sides p")[1].textContent)')
+    page.wait_for_function('/Step [1-9][0-9]+:/.test(document.querySelectorAll(".lab .sides p")[0].textContent)')
     page.get_by_role('button', name='Pause').press('Space')
     page.wait_for_function('/Step [1-9][0-9]+:.*Step [1-9][0-9]+:/.test(document.querySelector(".lab [role=status]").textContent)')
     page.get_by_role('button', name='Reset').press('Enter')
