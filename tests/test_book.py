@@ -76,8 +76,8 @@ def pages(book):
 def is_run_page(path): return path.parent.name == 'runs' and not re.match(r'\d\d_', path.name)
 
 
-def test_all_pages_are_there(book, pages):
-    names = {p.relative_to(book).with_suffix('').as_posix() for p in pages}
+def test_all_pages_are_there(book):
+    names = {p.relative_to(book).with_suffix('').as_posix() for p in book.rglob('*.html')}
     library = {p.relative_to(ROOT/'nbs').with_suffix('').as_posix() for p in LIBRARY}
     assert library | {p.stem for p in ROOT.glob('nbs/chapters/*.ipynb')} | {'index', 'readme'} <= names
     assert sum(name.startswith('examples/') for name in names) >= 3
@@ -97,21 +97,15 @@ def test_nothing_is_done_twice(run, book):
     assert 'Nothing to be done' in again.stdout + again.stderr
 
 
-def test_a_changed_page_is_made_alone_and_a_changed_title_reaches_all(run, book):
+def test_a_changed_page_is_made_alone(run, book):
     if os.environ.get('DCGAN_NB_BOOK'): pytest.skip('a book that is given is not built')
-    page, others = book.parent.parent/'book/speed.ipynb', {'losses', 'verdicts', '10_networks'}
-    def changed(old, new):
-        "The pages that are made anew."
-        assert old in page.read_text()
-        page.write_text(page.read_text().replace(old, new, 1))
-        made = {p: p.stat().st_mtime_ns for p in book.rglob('*.html')}
-        built = snakemake(run, book.parent.parent)
-        assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-        return {p.stem for p, at in made.items() if p.stat().st_mtime_ns > at}
-    assert not changed('This page measures nothing.', 'This page weighs nothing.') & others
+    page = book.parent.parent/'book/speed.ipynb'
+    page.write_text(page.read_text().replace('This page measures nothing.', 'This page weighs nothing.', 1))
+    made = {p: p.stat().st_mtime_ns for p in book.rglob('*.html')}
+    built = snakemake(run, book.parent.parent)
+    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
+    assert not {p.stem for p, at in made.items() if p.stat().st_mtime_ns > at} & {'losses', 'verdicts', '10_networks'}
     assert 'This page weighs nothing.' in (book/'speed.html').read_text()
-    assert others < changed('"# How fast, ', '"# How swift, ')
-    assert 'How swift, ' in (book/'losses.html').read_text() and 'How fast, ' not in (book/'losses.html').read_text()
 
 
 def test_pages_show_outputs_and_figures(book):

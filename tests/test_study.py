@@ -43,7 +43,7 @@ def test_each_run_of_a_claim_is_made_once_and_reported(done):
 def test_a_second_call_trains_nothing(done, study):
     reports, _ = done
     before = {p: p.stat().st_mtime_ns for p in reports.rglob('record.json')}
-    for seeds in (1, 2): assert study(reports, 'profile=smoke', 'study=A4', f'seeds={seeds}').returncode == 0
+    assert study(reports, 'profile=smoke', 'study=A4', 'seeds=1').returncode == 0
     assert {p: p.stat().st_mtime_ns for p in reports.rglob('record.json')} == before
 
 

@@ -1,6 +1,7 @@
 "The workflow: what it makes again and what it leaves alone, with a stand-in for papermill; a project from `make project`; clean notebooks."
 import json
 import os
+import re
 import shutil
 import sys
 
@@ -60,9 +61,6 @@ def test_what_failed_is_tried_again_what_is_done_stays_and_a_dry_run_changes_not
     assert (runs['bce']/'run.ipynb').is_file() and not (runs['minimax']/'run.ipynb').exists() and 'told to fail' in (runs['minimax']/'run.log').read_text()
     assert f'run 2/2  {runs["minimax"].name}  failed: InputError: told to fail' in done.stdout.splitlines() and 'epoch 1' not in done.stdout
 
-    stale = reports/'book/examples/of_another_profile.ipynb'
-    stale.parent.mkdir(parents=True)
-    stale.write_text('{}')
     before = files(reports)
     planned, calls = workflow('study', 'book', more=('--dry-run',))
     assert planned.returncode == 0 and not calls and files(reports) == before
@@ -70,17 +68,33 @@ def test_what_failed_is_tried_again_what_is_done_stays_and_a_dry_run_changes_not
     assert f'{runs["minimax"].name}/run.ipynb' in shown and f'output: {runs["bce"]}/run.ipynb' not in shown
 
     fail.unlink()
-    done, calls = workflow('study', 'book')
+    page = reports/'book/losses.ipynb'            # it shows the examples
+    done, calls = workflow('study', page)
     trained, examples = [call for call in calls if 'nbs/train.ipynb' in call], {RunConfig.resolve(profile='smoke', **given).run_id for given in EXAMPLES.values()}
     assert done.returncode == 0 and len(trained) == 1 + len(examples) and sum('-p loss minimax' in call for call in trained) == 1
-    assert (runs['minimax']/'outcome.txt').read_text() == 'finished\n' and done.stdout.count('  epoch 1\n') == len(examples)
-    assert {p.stem for p in stale.parent.iterdir()} == examples, 'the page of another run has gone'
-    made = {p.relative_to(reports/'book').as_posix() for p in reports.rglob('book/**/*.ipynb')}
-    assert made >= {p.relative_to(ROOT/'nbs').as_posix() for p in ROOT.glob('nbs/*/[0-9][0-9]_*.ipynb')} | {p.name for p in ROOT.glob('nbs/chapters/*.ipynb')}
+    assert (runs['minimax']/'outcome.txt').read_text() == 'finished\n' and done.stdout.count('  epoch 1\n') == len(examples) and page.exists()
 
     shutil.rmtree(reports/'runs'/min(examples))
-    done, calls = workflow('study', 'book')
-    assert done.returncode == 0 and sum('nbs/train.ipynb' in call for call in calls) == 1, 'an example whose folder has gone is run again, and no other'
+    planned, _ = workflow('book', more=('--dry-run',))
+    assert re.findall(r'output: \S*/runs/(\S+)/run\.ipynb', planned.stdout + planned.stderr) == [min(examples)], 'an example whose folder has gone is run again, and no other'
+
+
+def test_the_book_has_every_page_and_is_made_from_scratch_only_where_a_title_has_changed(workflow, tmp_path):
+    reports = tmp_path/'reports'
+    stale, page, kept = reports/'book/examples/of_another_profile.ipynb', reports/'book/speed.ipynb', reports/'_build/kept'
+    stale.parent.mkdir(parents=True)
+    stale.write_text('{}')
+    done, _ = workflow('book')
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert {p.stem for p in stale.parent.iterdir()} == {RunConfig.resolve(profile='smoke', **given).run_id for given in EXAMPLES.values()}, 'the page of another run has gone'
+    made = {p.relative_to(reports/'book').as_posix() for p in reports.rglob('book/**/*.ipynb')}
+    assert made >= {p.relative_to(ROOT/'nbs').as_posix() for p in ROOT.glob('nbs/*/[0-9][0-9]_*.ipynb')} | {p.name for p in ROOT.glob('nbs/chapters/*.ipynb')}
+    for old, new, stays in ('This page measures nothing.', 'This page weighs nothing.', True), ('"# How fast, ', '"# How swift, ', False):
+        kept.touch()
+        assert old in page.read_text()
+        page.write_text(page.read_text().replace(old, new, 1))
+        done, calls = workflow('book')
+        assert done.returncode == 0 and not calls and kept.exists() == stays, 'every page shows the titles of all'
 
 
 @pytest.fixture
