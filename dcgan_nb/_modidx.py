@@ -961,7 +961,6 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                                                                    'dcgan_nb/study/licenses.py'),
                                          'dcgan_nb.study.licenses._file': ('study/licenses.html#_file', 'dcgan_nb/study/licenses.py'),
                                          'dcgan_nb.study.licenses._home': ('study/licenses.html#_home', 'dcgan_nb/study/licenses.py'),
-                                         'dcgan_nb.study.licenses._name': ('study/licenses.html#_name', 'dcgan_nb/study/licenses.py'),
                                          'dcgan_nb.study.licenses.closure': ('study/licenses.html#closure', 'dcgan_nb/study/licenses.py'),
                                          'dcgan_nb.study.licenses.is_copyleft': ( 'study/licenses.html#is_copyleft',
                                                                                   'dcgan_nb/study/licenses.py'),

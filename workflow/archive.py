@@ -82,8 +82,8 @@ def installed(lock:str) -> dict:      # the text of constraints.txt
 # The archive
 
 def built_book(reports:Path) -> dict[str, bytes]:
-    "The HTML of a book that was built to its end: the report's, else that of `make site`; nothing if there is none."
-    for build in reports/'_build', reports/'published/_build':
+    "The HTML of a book that was built to its end: that of `make site`, which shows published runs alone, else the report's; nothing if there is none."
+    for build in reports/'published/_build', reports/'_build':
         if (build/'frame').is_file() and (build/'html/index.html').is_file():
             return {f'book/{p.relative_to(build/"html").as_posix()}': p.read_bytes() for p in sorted((build/'html').rglob('*')) if p.is_file()}
     return {}

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 # %% ../../nbs/study/60_licenses.ipynb #35efdacf
 UNKNOWN, BSD = 'unknown', 'BSD (clauses not said)'
 NAMES = {                       # what is found in a text, in whatever case → its SPDX name; the first that fits counts
-    r'\bLGPL.*3|Lesser General Public License v3': 'LGPL-3.0-or-later', r'\bGPL|GNU General Public': 'GPL',
-    r'\bMPL\b|Mozilla Public License': 'MPL-2.0', r'NVIDIA|Proprietary': 'LicenseRef-NVIDIA-Proprietary', r'\bApache\b': 'Apache-2.0',
+    r'\bAGPL|Affero General Public': 'AGPL-3.0-or-later', r'\bLGPL.*3|Lesser General Public License v3': 'LGPL-3.0-or-later',
+    r'\bLGPL|Lesser General Public': 'LGPL', r'\bGPL|GNU General Public': 'GPL',
+    r'\bMPL.*1\.1|Mozilla Public License 1': 'MPL-1.1', r'\bMPL\b|Mozilla Public License': 'MPL-2.0', r'NVIDIA|Proprietary': 'LicenseRef-NVIDIA-Proprietary', r'\bApache\b': 'Apache-2.0',
     r'BSD.?3|3.Clause|Neither the name': 'BSD-3-Clause', r'BSD.?2|2.Clause': 'BSD-2-Clause', r'\bBSD\b': BSD,
     r'\bMIT-CMU\b': 'MIT-CMU', r'\bMIT\b': 'MIT', r'\bISC\b': 'ISC', r'\bPSF|Python Software Foundation': 'PSF-2.0',
     r'\bW3C\b': 'W3C', r'Public Domain': 'public domain', r'\bUnlicense\b': 'Unlicense'}
@@ -50,14 +52,12 @@ def license_of(
     if expression := about.get('License-Expression'): return expression
     classifiers, field = _classifiers(about), (about.get('License') or '').strip()
     if len(classifiers) > 1: return ' AND/OR '.join(classifiers)      # the metadata does not say which
-    if re.fullmatch(r'[\w.+-]+( (AND|OR|WITH) [\w.+-]+)+', field): return field
+    if re.fullmatch(r'[\w.+-]+( (AND|OR|WITH) [\w.+-]+)+', field, re.IGNORECASE): return re.sub(' (and|or|with) ', lambda m: m[0].upper(), field)
     line, text = (field, _file(package)) if len(field) < 80 and '\n' not in field else ('', field)
     name = spdx(line) or ''.join(classifiers) or spdx(text[:200]) or UNKNOWN
     return spdx(text[:2000]) if name == BSD and spdx(text[:2000]).startswith('BSD-') else name
 
 # %% ../../nbs/study/60_licenses.ipynb #8c4fdb9d
-def _name(text:str) -> str: return re.sub('[-_.]+', '-', text).lower()
-
 def closure(
     roots:Iterable[str],                    # requirements such as 'dcgan-nb[dev]'
     distribution=metadata.distribution,     # name → what is installed
@@ -66,7 +66,7 @@ def closure(
     found, seen, queue = {}, set(), deque((Requirement(r), '') for r in roots)
     while queue:
         requirement, by = queue.popleft()
-        name = _name(requirement.name)
+        name = canonicalize_name(requirement.name)
         for extra in ('', *sorted(requirement.extras)):
             if (name, extra) in seen: continue
             seen.add((name, extra))
@@ -109,5 +109,5 @@ def packages(
     runs, all_of_it, rows = closure([project]), closure([f'{project}[{extras}]']), []
     for name, by in sorted(all_of_it.items()):
         d = metadata.distribution(name)
-        if name != _name(project): rows.append(Package(d.metadata['Name'], d.version, license_of(d), _home(d.metadata), by, name in runs))
+        if name != canonicalize_name(project): rows.append(Package(d.metadata['Name'], d.version, license_of(d), _home(d.metadata), by, name in runs))
     return rows
