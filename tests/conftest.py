@@ -134,13 +134,6 @@ class Forked:
         return heard
 
 
-def outcome(folder):
-    "All of a run that must not depend on interruptions."
-    from dcgan_nb.runs.records import read_record
-    record = read_record(folder)
-    return (folder/'generator.safetensors').read_bytes(), timeless(record['history']), record['metrics'], record['d_scores'], (folder/'samples.png').read_bytes()
-
-
 @pytest.fixture(scope='session')
 def run():
     "Run a command in the project's root, as a user would; the result has returncode, stdout and stderr."

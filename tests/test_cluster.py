@@ -6,14 +6,18 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from cluster import Cluster, why_not
-from conftest import BIN, ROOT, outcome
+from conftest import BIN, ROOT
 from test_workflow import PAPERMILL
+
+sys.path.insert(0, str(ROOT/'workflow'))
+from endurance import outcome  # noqa: E402
 
 from dcgan_nb.study.plan import plan
 

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Forked, outcome
+from conftest import ROOT, Forked
 
 sys.path.insert(0, str(ROOT/'workflow'))
 import endurance  # noqa: E402
-from endurance import read_trials  # noqa: E402
+from endurance import outcome, read_trials  # noqa: E402
 
 from dcgan_nb.foundations import core  # noqa: E402
 from dcgan_nb.foundations.core import write_file  # noqa: E402

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import BIN, ROOT, outcome, tiny_data
+from conftest import BIN, ROOT, tiny_data
+
+sys.path.insert(0, str(ROOT/'workflow'))
+from endurance import outcome  # noqa: E402
 
 from dcgan_nb.foundations.core import InputError, write_file
 from dcgan_nb.gan.networks import generator_bytes

@@ -164,7 +164,7 @@ def _plan(o) -> int:
     dcgan-nb plan {claim}                      # one claim
     dcgan-nb plan --profile full          # everything, as published
     """
-    found, device = asked_queue(o), 'auto' if o.on == 'local' else cluster_device(os.environ.get('SBATCH_PARTITION', ''))
+    found, device = asked_queue(o), 'auto' if o.on == 'local' else cluster_device()
     cores = len(found) or (os.cpu_count() if o.cores == 'all' else o.cores)
     print_plan(o.profile, o.claims, f'{o.reports}/runs', o.mnist or '', o.seeds, rungs=o.rungs, cores=cores, device=device)
     for line in queue_lines(found): print(line)

@@ -93,9 +93,10 @@ def place_to_run(name:str, text:str) -> str:
 
 @cache
 def cluster_device(
-    partition:str='',      # empty: where Slurm sends jobs that name none
+    partition:str|None=None,      # None: that of SBATCH_PARTITION; empty: where Slurm sends jobs that name none
 ) -> str:
     "The device of the runs of a study there: cuda if a node of the partition has a GPU."
+    if partition is None: partition = os.environ.get('SBATCH_PARTITION', '')
     try: said = subprocess.run(['sinfo', '-h', '-o', '%P %G'], capture_output=True, text=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError) as error: raise InputError(f"on='slurm': the cluster does not answer: {error}") from error
     nodes = [line.split() for line in said.splitlines()]
@@ -183,4 +184,4 @@ def asked_queue(
 ) -> list[Batch]:     # none where runs are made on this machine, or are not asked for
     "The batches that a command asks for."
     if getattr(o, 'on', 'local') == 'local': return []
-    return study_queue(o.profile, o.claims, o.reports, o.seeds, o.rungs, o.mnist, o.job_minutes, cluster_device(os.environ.get('SBATCH_PARTITION', '')))
+    return study_queue(o.profile, o.claims, o.reports, o.seeds, o.rungs, o.mnist, o.job_minutes, cluster_device())
