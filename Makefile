@@ -12,29 +12,50 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# What is given on make's command line is handed on as it is: dcgan-nb checks every value before anything starts.
-DEVICE  ?= cuda
-CUDA_PYTHON ?= 3.12
-q         = '$(subst ','\'',$(1))'
-option    = $(if $($(1)),--$(2)=$(call q,$($(1))))
-REPORT   := $(call option,PROFILE,profile) $(call option,RUNS,runs) $(call option,CORES,cores) $(call option,REPORTS,reports)
-CLAIMS   := $(foreach claim,$(CLAIM),$(call q,$(claim)))
-STUDY    := $(CLAIMS) $(call option,PROFILE,profile) $(call option,SEEDS,seeds) $(call option,RUNGS,rungs) $(call option,MNIST,mnist) $(call option,CORES,cores) $(call option,ON,on) $(call option,JOB_MINUTES,job-minutes) $(call option,REPORTS,reports)
+# What each target may be given on make's command line. Names that it does not take are an error; values are handed on as they are, and checked by what is called.
+TAKES.report      := PROFILE RUNS CORES REPORTS
+TAKES.study       := CLAIM PROFILE SEEDS RUNGS MNIST RUNS CORES GPU_RUNS ON JOB_MINUTES REPORTS
+TAKES.plan        := $(TAKES.study)
+TAKES.verdicts    := CLAIM RUNS REPORTS
+TAKES.page        := CLAIM RUNS REPORTS
+TAKES.runs        := REPORTS
+TAKES.show        := RUN REPORTS
+TAKES.audit       := CLAIM N RECORD MNIST REPORTS
+TAKES.site        := URL CORES REPORTS
+TAKES.pdf         := CORES REPORTS
+TAKES.archive     := REPORTS
+TAKES.publish     := REPORTS
+TAKES.endurance   := N KIND REPORTS
+TAKES.bench       := BENCH DEVICE
+TAKES.lab         := PORT
+TAKES.watch       := PAGE PORT
+TAKES.project     := NAME TITLE
+TAKES.change      := WHY
+TAKES.lock        := UPGRADE
+TAKES.sbom        := REPORTS
+TAKES.clean       := REPORTS
+TAKES.distclean   := REPORTS
+taken  := PYTHON HASHES $(foreach goal,$(MAKECMDGOALS),$(TAKES.$(goal)))
+given  := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+$(foreach name,$(filter-out $(taken),$(given)),$(error make$(MAKECMDGOALS:%= %) does not take $(name); it takes $(or $(filter-out PYTHON HASHES,$(taken)),no names)))
 
-.PHONY: help report site pdf archive study plan verdicts page runs show publish audit verify seal bench cuda-bundle cuda-results test test-cluster faults endurance env readme lab watch export project change clean distclean lock drift sbom vulnerabilities
+q       = '$(subst ','\'',$(1))'
+option  = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-)=$(call q,$($(1))))
+OPTIONS = $(foreach name,$(filter-out CLAIM,$(TAKES.$@)),$(call option,$(name)))
+CLAIMS  = $(if $(filter CLAIM,$(TAKES.$@)),$(foreach claim,$(CLAIM),$(call q,$(claim))))
+
+.PHONY: help report site pdf archive study plan verdicts page runs show publish audit verify seal bench test test-cluster faults endurance env readme lab watch export project change clean distclean lock drift sbom vulnerabilities
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
-	@echo "make study [CLAIM=ALL|\"A4 D2\"] [PROFILE=] [SEEDS=] [RUNGS=1 … 4] [MNIST=folder] [RUNS=] [CORES=all] [GPU_RUNS=4] [ON=local|slurm] [JOB_MINUTES=40]   train what the claims need, say what comes of it"
-	@echo "make plan  [CLAIM=] [PROFILE=] [SEEDS=] [RUNGS=] [MNIST=] [CORES=] [ON=] [JOB_MINUTES=]   what a study would run, what is done, and the expected minutes"
+	@echo "make study [CLAIM=ALL|\"A4 D2\"] [PROFILE=] [SEEDS=] [RUNGS=1 … 4] [MNIST=folder] [RUNS=] [CORES=all] [GPU_RUNS=4] [ON=local|slurm] [JOB_MINUTES=40] [REPORTS=]   train what the claims need, say what comes of it"
+	@echo "make plan  the same names: what a study would run, what is done, and the expected minutes"
 	@echo "make verdicts [CLAIM=] [RUNS=]   the verdicts in the terminal, in seconds          make page CLAIM=A4 [RUNS=]   the page of a claim alone"
 	@echo "make runs        your own runs: finished, at work, failed, and why                 make show RUN=…   one run in full"
 	@echo "make site [URL=https://…] [CORES=all] [REPORTS=reports]   the book of the published records, without training, as one folder to put anywhere"
 	@echo "make pdf [CORES=all] [REPORTS=reports]   its verdict chapters as one PDF, by Chromium"
 	@echo "make archive [REPORTS=reports]   one file with all that is published: code, lock, records, the built book, hashes and metadata (RO-Crate)"
 	@echo "make publish     copy the records of reports/runs that claims use to reports/records, and seal them"
-	@echo "make cuda-bundle [CLAIM=] [PROFILE=full] [MNIST=] [CUDA_PYTHON=3.12]   an archive that runs study, checks and benchmarks on a CUDA machine without a network"
-	@echo "make cuda-results FILE=results.tar.gz   its results back, published"
 	@echo "make audit [N=12] [CLAIM=] [RECORD=…] [MNIST=folder]   repeat published runs, drawn at random, each at its own commit, and grade them"
 	@echo "make verify      are published files, records and verdicts as they were published? Within a minute; make seal writes them down anew"
 	@echo "make bench [BENCH=\"training levers scaling startup fid\"] [DEVICE=cpu|cuda]   measure speed; nothing else should run meanwhile"
@@ -54,40 +75,29 @@ help:
 	@echo "make clean       remove pages, book and archives, keep the runs; make distclean removes all that was made"
 	@echo "After \`source .venv/bin/activate\` the same by \`dcgan-nb\`: dcgan-nb --help"
 
-report: $(READY)
-	@dcgan-nb report $(REPORT)
+# Each is a command of its own name.
+report study plan verdicts runs audit verify: $(READY)
+	@dcgan-nb $@ $(CLAIMS) $(OPTIONS)
 
 # A folder for a web server, from published records; nothing is trained. URL: where it will be.
 site: $(READY)
-	@python workflow/site_folder.py $(call option,URL,url) $(call option,CORES,cores) $(call option,REPORTS,reports)
+	@python workflow/site_folder.py $(OPTIONS)
 
 # The verdict chapters, printed by Chromium.
 pdf: $(READY)
-	@python workflow/pdf.py $(call option,CORES,cores) $(call option,REPORTS,reports)
+	@python workflow/pdf.py $(OPTIONS)
 
 # Everything that is committed, and the book if it is built, as one file that works without git.
 archive: $(READY)
-	@python workflow/archive.py $(call option,REPORTS,reports)
-
-study: $(READY)
-	@dcgan-nb study $(STUDY) $(call option,RUNS,runs) $(call option,GPU_RUNS,gpu-runs)
-
-plan: $(READY)
-	@dcgan-nb plan $(STUDY)
-
-verdicts: $(READY)
-	@dcgan-nb verdicts $(CLAIMS) $(call option,RUNS,runs) $(call option,REPORTS,reports)
+	@python workflow/archive.py $(OPTIONS)
 
 page: $(READY)
 	@test -n $(call q,$(CLAIM)) || { echo "CLAIM is missing: make page CLAIM=A4" >&2; exit 2; }
-	@dcgan-nb page $(CLAIMS) $(call option,RUNS,runs) $(call option,REPORTS,reports)
-
-runs: $(READY)
-	@dcgan-nb runs $(call option,REPORTS,reports)
+	@dcgan-nb page $(CLAIMS) $(OPTIONS)
 
 show: $(READY)
 	@test -n $(call q,$(RUN)) || { echo "RUN is missing: make show RUN=the beginning of a run's name; make runs lists them" >&2; exit 2; }
-	@dcgan-nb show $(call q,$(RUN)) $(call option,REPORTS,reports)
+	@dcgan-nb show $(call q,$(RUN)) $(call option,REPORTS)
 
 publish: $(READY)
 	@python -c "from dcgan_nb.study.plan import publish; publish('$(OUT)/runs')"
@@ -99,24 +109,9 @@ SEAL = python -c "from dcgan_nb.study.verify import seal; seal()"
 seal: $(READY)
 	@$(SEAL)
 
-verify: $(READY)
-	@dcgan-nb verify
-
-# Takes as long as the runs did; called again, it goes on.
-audit: $(READY)
-	@dcgan-nb audit $(CLAIMS) $(call option,N,n) $(call option,RECORD,record) $(call option,MNIST,mnist) $(call option,REPORTS,reports)
-
-# The results go to reports/benchmarks/. DEVICE counts only if it is given: its default above is meant for the bundle.
+# The results go to reports/benchmarks/.
 bench: $(READY)
-	@python -m benchmarks $(BENCH) --device $(if $(filter file,$(origin DEVICE)),auto,$(DEVICE))
-
-# One archive for a CUDA machine without a network, and its results back.
-cuda-bundle: $(READY)
-	@bash workflow/bundle.sh $(OUT)/cuda-bundle.tar $(or $(filter-out auto,$(PROFILE)),full) "$(or $(CLAIM),ALL)" $(DEVICE) $(CUDA_PYTHON) "$(MNIST)"
-
-cuda-results: $(READY)
-	@test -f "$(FILE)" || { echo "FILE=$(FILE) is not there: make cuda-results FILE=results.tar.gz" >&2; exit 2; }
-	@mkdir -p $(OUT) && tar xzf "$(FILE)" -C $(OUT) && $(MAKE) --no-print-directory publish
+	@python -m benchmarks $(BENCH) $(call option,DEVICE)
 
 test: $(READY)
 	@echo "notebooks" && OMP_NUM_THREADS=1 nbdev_test --path nbs --file_re '^[0-9][0-9]_' --n_workers 2 --timing
@@ -131,7 +126,7 @@ faults: $(READY)
 
 # Takes as long as N trials do; called again, it goes on.
 endurance: $(READY)
-	@OMP_NUM_THREADS=1 python workflow/endurance.py $(call option,N,n) $(call option,KIND,kind) $(call option,REPORTS,reports)
+	@OMP_NUM_THREADS=1 python workflow/endurance.py $(OPTIONS)
 
 env: $(READY)
 

@@ -145,6 +145,16 @@ def run():
     return _run
 
 
+def stand_in(folder, script):
+    "The environment in which papermill is this script: a package of its name that comes first."
+    package = folder/'stand_in/papermill'
+    package.mkdir(parents=True)
+    (folder/'stand_in/papermill.sh').write_text(script)
+    (package/'__init__.py').touch()
+    (package/'cli.py').write_text(f"import os, sys\ndef papermill(): os.execv('/bin/bash', ['bash', {str(folder/'stand_in/papermill.sh')!r}, *sys.argv[1:]])\n")
+    return dict(PYTHONPATH=f"{folder}/stand_in{os.pathsep}{os.environ.get('PYTHONPATH', '')}", DCGAN_NB_WARM='')
+
+
 @pytest.fixture
 def rng(request):
     "Fresh random numbers in every test; the seed is printed if the test fails."

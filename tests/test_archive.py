@@ -177,8 +177,6 @@ def test_what_needs_the_history_says_so(unpacked, monkeypatch, tmp_path):
     monkeypatch.chdir(unpacked)
     with pytest.raises(InputError, match='an audit needs the git repository with its history'): run_audit(1, report=pytest.fail)
     with pytest.raises(InputError, match='is itself an unpacked archive, of commit [0-9a-f]{8}'): archive.make_archive(Path('reports'), pytest.fail)
-    bundled = subprocess.run(['bash', 'workflow/bundle.sh', 'a.tar', 'full', 'ALL', 'cuda', '3.12', ''], capture_output=True, text=True)
-    assert bundled.returncode == 2 and bundled.stderr == 'A bundle is made from the git repository, and there is none here.\n'
     (unpacked/'COMMIT').unlink()           # a copy of the files, not an archive
     assert code_version() == dict(commit=None, dirty=None)
     with pytest.raises(InputError, match='made from the git repository: not a git repository'): archive.make_archive(Path('reports'), pytest.fail)

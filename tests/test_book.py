@@ -45,7 +45,7 @@ def make_junk(runs):
     return reasons
 
 
-EXECUTED = 'gan/13_losses', 'projects/75_l'
+EXECUTED = 'gan/13_losses', 'study/47_pages', 'projects/75_l'
 
 
 @pytest.fixture(scope='session')

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, why_not
-from conftest import BIN, ROOT
+from conftest import BIN, ROOT, stand_in
 from test_workflow import PAPERMILL
 
 sys.path.insert(0, str(ROOT/'workflow'))
@@ -73,7 +73,7 @@ def outcomes(reports): return {folder.parent.name: outcome(folder.parent) for fo
 
 def test_a_job_that_is_killed_is_tried_again_and_passes_over_what_is_finished(cluster, tmp_path):
     there = tmp_path/'there'
-    study = Study(there, '--on', 'slurm', **stand_in(tmp_path))
+    study = Study(there, '--on', 'slurm', **no_time(tmp_path))
     (tmp_path/'wait').touch()
     ids = list(plan('smoke', 'A4', device='cpu'))
     cluster.wait(lambda: (tmp_path/'calls').exists() and ids[1] in ''.join(p.read_text() for p in (there/'queue').glob('*.log')), 'the second run has begun')
@@ -84,12 +84,9 @@ def test_a_job_that_is_killed_is_tried_again_and_passes_over_what_is_finished(cl
     assert finished(there) == dict.fromkeys(ids, 1), 'the first run was not made again'
 
 
-def stand_in(folder):
+def no_time(folder):
     "An environment whose papermill makes a run in no time; the second one waits as long as there is a file `wait`."
-    (folder/'bin').mkdir()
-    (folder/'bin/papermill').write_text(PAPERMILL.format(folder=folder).replace('echo \'epoch 1\'', f'while [ -e "{folder}/wait" ] && [ $(wc -l < "{folder}/calls") = 2 ]; do sleep 0.1; done'))
-    (folder/'bin/papermill').chmod(0o755)
-    return dict(PATH=f'{folder}/bin{os.pathsep}{BIN}{os.pathsep}{os.environ["PATH"]}')
+    return stand_in(folder, PAPERMILL.format(folder=folder).replace('echo \'epoch 1\'', f'while [ -e "{folder}/wait" ] && [ $(wc -l < "{folder}/calls") = 2 ]; do sleep 0.1; done'))
 
 
 @full
@@ -137,7 +134,7 @@ def test_whatever_happens_to_a_cluster_the_records_are_those_of_one_machine(clus
 
 @full
 def test_a_run_that_fails_does_not_stop_its_batch_and_a_thousand_trivial_ones_show_what_the_queue_costs(cluster, tmp_path):
-    there, env = tmp_path/'there', stand_in(tmp_path)
+    there, env = tmp_path/'there', no_time(tmp_path)
     (tmp_path/'fail').write_text('-p seed 7')
     start = time.monotonic()
     study = Study(there, '--seeds', '500', '--on', 'slurm', **env)

@@ -8,11 +8,15 @@ import signal
 import subprocess
 import time
 
+import conftest
 import pytest
-from conftest import BIN, ROOT
+from conftest import ROOT
 
 from dcgan_nb.runs.records import scan_records
+from dcgan_nb.runs.run import run as train
+from dcgan_nb.study.claims import CLAIMS
 from dcgan_nb.study.commands import COMMANDS, OPTIONS, main
+from dcgan_nb.study.plan import plan
 
 # A papermill that writes down that it was called. What it does with a run is in the file `do`: nothing, fail, die, wait.
 PAPERMILL = """#!/usr/bin/env bash
@@ -30,18 +34,15 @@ cp "${{notebooks[0]}}" "${{notebooks[1]}}"
 @pytest.fixture
 def stand_in(tmp_path):
     "The environment in which papermill only pretends."
-    (tmp_path/'bin').mkdir()
-    (tmp_path/'bin/papermill').write_text(PAPERMILL.format(folder=tmp_path))
-    (tmp_path/'bin/papermill').chmod(0o755)
     (tmp_path/'calls').touch()
-    return {'PATH': f'{tmp_path}/bin{os.pathsep}{BIN}{os.pathsep}{os.environ["PATH"]}'}
+    return conftest.stand_in(tmp_path, PAPERMILL.format(folder=tmp_path))
 
 
 def make(run, *words, **env): return run('make', '--no-print-directory', '-s', '-o', '.venv/.ready', *words, **env)
 
 
 WRONG = {
-    'study CLAIM=A9': "claim='A9' is not known. Did you mean 'A", 'study CLAIM=a0': "claim='a0' is not known. Did you mean 'A0'?", 'plan CLAIM=A9': "claim='A9' is not known.",
+    'study CLAIM=A9': "claim='A9' is not known. Known: A0, ", 'study CLAIM=a0': "claim='a0' is not known. Did you mean 'A0'?", 'plan CLAIM=A9': "claim='A9' is not known.",
     'verdicts CLAIM=Q': "claim='Q' is not known.", 'page CLAIM=A9': "claim='A9' is not known.", 'page': 'CLAIM is missing: make page CLAIM=A4', 'show': 'RUN is missing: make show RUN=', 'show RUN=zz': "run='zz' is not there.",
     'report PROFILE=fast': "profile='fast' is not known.", 'study PROFILE=smok': "Did you mean 'smoke'?", 'plan PROFILE=cup': "Did you mean 'cpu'?",
     'study SEEDS=0': "seeds='0' is not a whole number from 1 on. Nearest: 1.", 'study SEEDS=-1': 'Nearest: 1.', 'plan SEEDS=-1': 'Nearest: 1.', 'plan SEEDS=0': 'Nearest: 1.',
@@ -50,11 +51,15 @@ WRONG = {
     'study RUNGS=5': "rungs='5' is more than there are: the ladder has 4 rungs. Nearest: 4.", 'plan RUNGS=0': "rungs='0' is not a whole number", 'plan RUNGS=two': "rungs='two' is not",
     'study ON=slrum': "on='slrum' is not known. Did you mean 'slurm'?", 'plan ON=cloud': "on='cloud' is not known. Known: local, slurm.", 'study JOB_MINUTES=0': "job_minutes='0' is not a whole number from 1 on. Nearest: 1.", 'plan JOB_MINUTES=long': "job_minutes='long' is not a whole number",
     'study GPU_RUNS=none': "gpu_runs='none' is not", 'report RUNS=mine': "runs='mine' is not known. Known: published, own.", 'verdicts RUNS=mine': "runs='mine' is not known.",
-    'report REPORTS=README.md': "reports='README.md' is a file, not a folder.", 'runs REPORTS=README.md': 'is a file, not a folder.', 'bench BENCH=speed': "'speed' is not known", 'bench DEVICE=tpu': "'tpu' is not known",
-    'project NAME=A': 'NAME=A is no name of a project', 'project': 'NAME= is missing', 'cuda-results': 'FILE= is not there', 'change': 'WHY is missing', 'change WHY=nothing': 'nothing differs from'}
+    'report REPORTS=README.md': "reports='README.md' is a file, not a folder.", 'runs REPORTS=README.md': 'is a file, not a folder.', 'plan REPORTS=README.md': 'is a file, not a folder.',
+    'study REPORTS=README.md/new': 'is inside of README.md, a file, not a folder.', 'plan RUNS=mine': "runs='mine' is not known.", 'plan GPU_RUNS=0': "gpu_runs='0' is not a whole number",
+    'study REPORTS=/proc/new': "reports='/proc/new' cannot be made", 'report REPORTS=/proc/new': "reports='/proc/new' cannot be made", 'endurance N=0': "n='0' is not a whole number from 1 on. Nearest: 1.",
+    'endurance KIND=dcgna': "kind='dcgna' is not known. Did you mean 'dcgan'?", 'plan claim=A4': 'make plan does not take claim; it takes CLAIM PROFILE', 'study SEED=4': 'make study does not take SEED; it takes CLAIM',
+    'report SEEDS=4': 'make report does not take SEEDS; it takes PROFILE RUNS CORES REPORTS.', 'test N=4': 'make test does not take N; it takes no names.', 'bench BENCH=speed': "'speed' is not known", 'bench DEVICE=tpu': "'tpu' is not known",
+    'project NAME=A': 'NAME=A is no name of a project', 'project': 'NAME= is missing', 'change': 'WHY is missing', 'change WHY=nothing': 'nothing differs from'}
 
 
-ITS_OWN = [words for words in WRONG if words.split()[0] not in COMMANDS or '=' not in words]           # answered by make, or by another program
+ITS_OWN = [words for words in WRONG if words.split()[0] not in COMMANDS or '=' not in words or 'does not take' in WRONG[words] or '/proc' in words]           # answered by make, by another program, or when a folder is made
 THROUGH_MAKE = ITS_OWN + list({words.split()[0]: words for words in WRONG if words not in ITS_OWN}.values())      # and each command once
 
 
@@ -105,7 +110,8 @@ def test_changing_the_seeds_does_not_execute_finished_runs_again_and_a_study_mak
         return done.stdout, sorted(re.search(r'-p seed (\d+)', call)[1] if '-p seed' in call else '0' for call in calls.read_text().splitlines())
     text, made = study(1)
     assert made == ['0', '0'] and 'A4' in text and '2 runs of profile smoke' in text  and 'run 2/2' in text, 'two arms: no example, no page'
-    assert study(2)[1] == ['1', '1']
+    text, made = study(2)
+    assert made == ['1', '1'] and 'run 2/2' in text, 'those of this call are counted, not those that were there'
 
 
 @pytest.mark.parametrize('what, outcome', dict(fail='failed: ValueError: out of paper', die='failed: its kernel died: killed, or out of memory').items())
@@ -181,7 +187,7 @@ def test_an_error_that_no_run_explains_is_shown(run, stand_in, tmp_path):
     for name in ('nbs', 'dcgan_nb', 'workflow'): shutil.copytree(ROOT/name, copy/name, ignore=shutil.ignore_patterns('__pycache__'))
     shutil.copy(ROOT/'settings.ini', copy)
     with open(copy/'workflow/book.smk', 'a') as file: file.write("\nraise ValueError('the workflow is broken')\n")
-    done = run('dcgan-nb', 'report', '--profile', 'smoke', cwd=copy, PYTHONPATH=str(copy), **stand_in)
+    done = run('dcgan-nb', 'report', '--profile', 'smoke', cwd=copy, **stand_in | dict(PYTHONPATH=f"{copy}{os.pathsep}{stand_in['PYTHONPATH']}"))
     assert done.returncode != 0 and 'the workflow is broken' in done.stderr and 'workflow.log' in done.stderr
 
 
@@ -190,7 +196,7 @@ def test_a_step_of_the_workflow_that_fails_says_why_itself(run, stand_in, tmp_pa
     for name in ('nbs', 'dcgan_nb', 'workflow'): shutil.copytree(ROOT/name, copy/name, ignore=shutil.ignore_patterns('__pycache__'))
     shutil.copy(ROOT/'settings.ini', copy)
     (copy/'workflow/run.sh').write_text('echo "links that lead nowhere:" >&2; echo "  a.html: #b" >&2; exit 1\n')
-    done = run('dcgan-nb', 'study', 'A4', '--profile', 'smoke', cwd=copy, PYTHONPATH=str(copy), **stand_in)
+    done = run('dcgan-nb', 'study', 'A4', '--profile', 'smoke', cwd=copy, **stand_in | dict(PYTHONPATH=f"{copy}{os.pathsep}{stand_in['PYTHONPATH']}"))
     assert done.returncode != 0 and 'links that lead nowhere:\n' in done.stdout and '  a.html: #b' in done.stdout, done.stdout + done.stderr
 
 
@@ -204,10 +210,28 @@ def test_runs_and_show_tell_of_real_folders(run, tmp_path, capsys):
     def said(*words):
         assert main([*map(str, words)]) == 0
         return capsys.readouterr().out
-    assert said('runs', '--reports', tmp_path/'nowhere') == f'no runs yet: {tmp_path}/nowhere has no folder runs\n'
+    assert said('runs', '--reports', tmp_path/'nowhere').startswith(f'no runs yet in {tmp_path}/nowhere/runs. Some that take seconds: make study CLAIM=')
+    assert f"published (commit {record['code']['commit'][:8]}, {record['environment']['cpu']}): the same scores\n" in said('show', published.name, '--reports', tmp_path)
     assert 'a_broken_one: no record.json' in said('show', 'a_broken', '--reports', tmp_path)
     shown = said('show', published.name)
     for text in (f'{published.name}: finished', f"commit {record['code']['commit'][:8]}", 'papermill nbs/train.ipynb', record['environment']['cpu']): assert text in shown
+
+
+def test_own_runs_that_do_not_count_yet_are_named(tmp_path, capsys):
+    def said(*words):
+        assert main(['verdicts', *words, '--reports', str(tmp_path)]) == 0
+        return capsys.readouterr().out
+    first, second = plan('smoke', 'A4', device='cpu', runs_dir=str(tmp_path/'runs')).values()
+    assert 'There are no finished runs of your own yet' in said('A4', '--runs', 'own')
+    train(first, None)
+    shown, (of_first, of_second) = said('A4', 'B1', '--runs', 'own'), CLAIMS['A4'].arms
+    assert f'A4 is judged by published runs: every arm needs one of your own, finished, in one profile; yours: smoke: “{of_first}” 1, “{of_second}” 0.\n' in shown
+    assert 'B1 is judged by published runs; yours: none.' in shown
+    assert 'own' not in said('A4')
+    train(second, None)
+    shown = said('A4', '--runs', 'own')
+    assert 'judged by published' not in shown and re.search(r'^A4 .* 1 +smoke +own$', shown, re.M)
+    assert re.search(r'Published runs come first there.*\n.*\nA4 .* 1 +smoke +own$', said('A4'), re.M)
 
 
 def test_papermill_itself_prints_no_noise(run, tmp_path):

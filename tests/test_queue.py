@@ -4,7 +4,7 @@ import secrets
 import subprocess
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, stand_in
 
 
 def program(folder, name, text):
@@ -21,8 +21,8 @@ def batch(tmp_path):
     "A batch of four runs, and a papermill that writes down what it was asked for and does what a file called by the run's loss says."
     runs = [f'run-{secrets.token_hex(3)}' for _ in range(4)]
     (tmp_path/'some.runs').write_text(''.join(f"{run} -p loss l{i} -p note 'two words'\n" for i, run in enumerate(runs)))
-    program(tmp_path/'bin', 'papermill', f'echo "$*" >> {tmp_path}/asked; what={tmp_path}/$(echo "$*" | sed "s/.*-p loss \\([^ ]*\\).*/\\1/"); [ -e $what ] && . $what; touch "$2"')
-    def make(): return subprocess.run(['bash', 'workflow/batch.sh', tmp_path/'reports', tmp_path/'some.runs'], cwd=ROOT, env=of_path(tmp_path/'bin'), capture_output=True, text=True)
+    env = stand_in(tmp_path, f'echo "$*" >> {tmp_path}/asked; what={tmp_path}/$(echo "$*" | sed "s/.*-p loss \\([^ ]*\\).*/\\1/"); [ -e $what ] && . $what; touch "$2"')
+    def make(): return subprocess.run(['bash', 'workflow/batch.sh', tmp_path/'reports', tmp_path/'some.runs'], cwd=ROOT, env=os.environ | env, capture_output=True, text=True)
     def asked():
         "The losses of the runs that were started since the last question."
         lines = (tmp_path/'asked').read_text().splitlines() if (tmp_path/'asked').exists() else []

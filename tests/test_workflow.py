@@ -6,7 +6,7 @@ import shutil
 import sys
 
 import pytest
-from conftest import BIN, ROOT
+from conftest import BIN, ROOT, stand_in
 
 from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.parameters import EXAMPLES
@@ -34,14 +34,14 @@ mkdir -p "$html/_static" && cp nbs/assets/* "$html/_static" && date | tee "$html
 def workflow(run, tmp_path):
     "Calls Snakemake on `reports`, a folder of its own, with stand-ins for what executes notebooks and builds the book; says what papermill was called for."
     (tmp_path/'bin').mkdir()
-    for name, text in {'papermill': PAPERMILL.format(folder=tmp_path), 'jupyter-book': JUPYTER_BOOK}.items():
-        (tmp_path/'bin'/name).write_text(text)
-        (tmp_path/'bin'/name).chmod(0o755)
+    (tmp_path/'bin/jupyter-book').write_text(JUPYTER_BOOK)
+    (tmp_path/'bin/jupyter-book').chmod(0o755)
+    env = stand_in(tmp_path, PAPERMILL.format(folder=tmp_path)) | dict(PATH=f'{tmp_path}/bin{os.pathsep}{BIN}{os.pathsep}{os.environ["PATH"]}')
 
     def _workflow(*targets, more=()):
         (tmp_path/'calls').write_text('')
         done = run('snakemake', '--snakefile', 'workflow/Snakefile', '--cores', 2, '--nolock', '--keep-going', *more, '--config', 'profile=smoke', 'study=A4',
-                   f'reports={tmp_path}/reports', '--', *targets, PATH=f'{tmp_path}/bin{os.pathsep}{BIN}{os.pathsep}{os.environ["PATH"]}')
+                   f'reports={tmp_path}/reports', '--', *targets, **env)
         return done, (tmp_path/'calls').read_text().splitlines()
     return _workflow
 

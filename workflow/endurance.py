@@ -29,9 +29,10 @@ sys.path.insert(0, str(ROOT))
 
 import dcgan_nb.runs.checkpoint as checkpoint                       # noqa: E402
 import dcgan_nb.runs.run as running                                 # noqa: E402
-from dcgan_nb.foundations.core import InputError, load_projects, nearest, write_file   # noqa: E402
+from dcgan_nb.foundations.core import InputError, Registry, load_projects, write_file   # noqa: E402
 from dcgan_nb.runs.config import RunConfig                          # noqa: E402
 from dcgan_nb.runs.records import code_version, environment, read_record, scan_records   # noqa: E402
+from dcgan_nb.study.commands import OPTIONS                         # noqa: E402
 
 SMALL = dict(profile='smoke', device='cpu', epochs=4, g_width=4, d_width=4, batch_size=50, n_eval=60, metrics='fid is')
 RUNS = dict(dcgan={}, penalty=dict(arch='resnet', loss='rpgan', penalty='r1r2', penalty_every=2, lr_decay='cosine', d_options='minibatch_std=True'),
@@ -277,7 +278,7 @@ class Crowd:
         return None, '' if once == sorted(seeds) else f'{len(once)} trainings of 20 runs'
 
 
-KINDS = {kind: Training for kind in RUNS} | dict(papermill=Papermill, page=Page, workflow=Workflow, export=Export, crowd=Crowd)
+KINDS = Registry('kind', **{kind: Training for kind in RUNS} | dict(papermill=Papermill, page=Page, workflow=Workflow, export=Export, crowd=Crowd))
 
 
 # The trials and their summary
@@ -328,18 +329,23 @@ def said(report:dict) -> list[str]:
     return [f'{title:{width}}  {" · ".join(rest)}' for title, *rest in rows]
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--n', type=int, default=100, help='trials of the present code in all')
+def options(words:list[str]) -> argparse.Namespace:
+    "What was asked for, checked."
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument('--n', default='100', help='trials of the present code in all')
     parser.add_argument('--kind', default=' '.join(KINDS), help='only these, separated by spaces: ' + ', '.join(KINDS))
-    parser.add_argument('--reports', type=Path, default=ROOT/'reports')
+    parser.add_argument('--reports', default=str(ROOT/'reports'))
     parser.add_argument('--seed', type=int, default=None, help='of the moments; None: fresh ones')
-    o = parser.parse_args(argv)
-    kinds = o.kind.split()
-    for kind in kinds:
-        if kind not in KINDS: parser.error(f'--kind {kind!r} is not known.{nearest(kind, KINDS)} Known: {", ".join(KINDS)}.')
-    if not kinds: parser.error(f'--kind names none. Known: {", ".join(KINDS)}.')
-    if o.n < 1: parser.error(f'--n {o.n} is no number of trials: 1 or more.')
+    o = parser.parse_args(words)
+    for name in 'n', 'reports': setattr(o, name, OPTIONS[name].check(name, getattr(o, name)))
+    o.kind, o.reports = [kind for kind in o.kind.split() if KINDS[kind]], Path(o.reports)
+    if not o.kind: raise InputError(f"kind='' names none. Known: {', '.join(KINDS)}.")
+    return o
+
+
+def main(argv=None) -> int:
+    o = options(sys.argv[1:] if argv is None else argv)
+    kinds = o.kind
     load_projects()
     o.reports.mkdir(parents=True, exist_ok=True)
     log, code, rng, made = o.reports/'endurance.jsonl', code_hash(), random.Random(o.seed), {}
@@ -368,4 +374,4 @@ def main(argv=None) -> int:
 
 if __name__ == '__main__':
     try: sys.exit(main())
-    except InputError as error: sys.exit(str(error))
+    except InputError as error: print(error, file=sys.stderr); sys.exit(2)

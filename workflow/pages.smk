@@ -1,5 +1,5 @@
 # The pages: executed notebooks, as many at a time as there are cores, and so each with the threads that its rule has.
-PAPERMILL = 'echo "page {output}"; OMP_NUM_THREADS={threads} bash workflow/papermill.sh --no-progress-bar --log-level WARNING'
+PAPERMILL = 'echo "page {output}"; OMP_NUM_THREADS={threads} python -S workflow/execute.py --no-progress-bar --log-level WARNING'
 
 # The page of an example is its run's notebook under a title of its own.
 rule example:

@@ -7,7 +7,7 @@ note() { echo "$1" > "$folder/outcome.txt"; echo "$name  $1" | cut -c1-220; }
 trap 'note interrupted; exit 130' INT TERM
 mkdir -p "$folder" && rm -f "$folder/outcome.txt"
 echo "$name"
-if bash workflow/papermill.sh nbs/train.ipynb "$folder/run.part.ipynb" "$@" --no-progress-bar --log-level WARNING 2>&1 \
+if python -S workflow/execute.py nbs/train.ipynb "$folder/run.part.ipynb" "$@" --no-progress-bar --log-level WARNING 2>&1 \
     | tee "$folder/run.log" | awk -v name="${name%%  *}" '/^(epoch|  (fid|kid|is))/ {print "    " name "  " $0; fflush()}'
 then mv "$folder/run.part.ipynb" "$folder/run.ipynb"; note finished; exit 0
 elif [ -s "$folder/outcome.txt" ]; then note "$(head -1 "$folder/outcome.txt")"     # the run has said itself what stopped it

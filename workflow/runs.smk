@@ -25,9 +25,11 @@ def parameters(w):
     run = ALL_RUNS[w.run_id]
     return papermill_parameters(overrides(run.record()) | (dict(data_dir=run.data_dir) if run.data_dir else {}))
 
+TO_DO = [run_id for run_id in STUDY_RUNS if not os.path.exists(f'{RUNS}/{run_id}/run.ipynb')]      # when the command was given
+
 def group(w):
     "The runs among which a run is counted."
-    return list(STUDY_RUNS if w.run_id in STUDY_RUNS else EXAMPLE_RUNS)
+    return TO_DO if w.run_id in TO_DO else list(EXAMPLE_RUNS)
 
 rule study:
     input: [f'{RUNS}/{run_id}/run.ipynb' for run_id in STUDY_RUNS]

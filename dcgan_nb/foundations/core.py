@@ -37,7 +37,7 @@ def nearest(
 ) -> str:    # ` Did you mean 'hinge'?`, or an empty string if nothing is near
     "A suggestion, ready to be appended to an error message."
     wanted, by_lower = str(name).lower(), {k.lower(): k for k in known}
-    close = get_close_matches(wanted, by_lower, n=3, cutoff=0.5)
+    close = get_close_matches(wanted, by_lower, n=3, cutoff=0.6)
     if not close: return ""
     best = min(close, key=lambda k: (-SequenceMatcher(None, k, wanted).ratio(), k[:1] != wanted[:1], len(k)))    # of equally good ones one that begins alike
     return f" Did you mean {by_lower[best]!r}?"

@@ -54,7 +54,11 @@ def _rungs(name:str, text:str) -> int:
 def _layer(name:str, text:str) -> str: return LAYERS[text] and text
 
 def _new_folder(name:str, text:str) -> str:
-    if Path(text).exists() and not Path(text).is_dir(): raise InputError(f"{name}={text!r} is a file, not a folder.")
+    "A folder that is there or can be made; it is not made yet."
+    path = Path(text).expanduser().absolute()
+    there = next(p for p in (path, *path.parents) if p.exists())
+    if not there.is_dir(): raise InputError(f"{name}={text!r} is {'a file' if there == path else f'inside of {there.name}, a file'}, not a folder.")
+    if not os.access(there, os.W_OK): raise InputError(f"{name}={text!r} cannot be written: {there} is not yours to write.")
     return text
 
 # %% ../../nbs/study/61_commands.ipynb #3200ee07
@@ -80,12 +84,16 @@ OPTIONS = dict(
     reports=Option('folder where everything is made', 'reports', _new_folder))
 
 # %% ../../nbs/study/61_commands.ipynb #4299fff4
+def _log(o:argparse.Namespace) -> Path:
+    "Where the workflow's report goes, in a folder that is there from now on."
+    try: Path(o.reports).mkdir(parents=True, exist_ok=True)
+    except OSError as error: raise InputError(f'reports={o.reports!r} cannot be made: {error.strerror}.') from None
+    return Path(o.reports)/'workflow.log'
+
 def _snakemake(o:argparse.Namespace, *targets:str, **more) -> int:
     "The workflow, with its report in a file; its exit code."
     config = dict(profile=o.profile, reports=o.reports, runs=o.runs) | {k: v for k, v in more.items() if v is not None}
-    log = Path(o.reports)/'workflow.log'
-    log.parent.mkdir(parents=True, exist_ok=True)
-    here = getattr(o, 'on', 'local') == 'local'
+    log, here = _log(o), getattr(o, 'on', 'local') == 'local'
     how = ['--snakefile', 'workflow/Snakefile', '--nolock', '--rerun-incomplete', '--keep-going', '--cores', str(o.cores), '--resources', f"gpu={getattr(o, 'gpu_runs', 4)}"]
     command = ['snakemake', *(how if here else ON_CLUSTER), '--config', *(f'{k}={v}' for k, v in config.items()), '--', *targets]
     lock_run(log, what=f'in {o.reports}')      # two workflows would write one log; a lock of our own ends with its process, Snakemake's does not
@@ -139,7 +147,9 @@ def _report(o) -> int:
     return failed
 
 # %% ../../nbs/study/61_commands.ipynb #e4b4f49a
-@_command('profile', 'seeds', 'rungs', 'mnist', 'runs', 'cores', 'gpu_runs', 'on', 'job_minutes', 'reports', claims='*')
+_OF_STUDY = 'profile', 'seeds', 'rungs', 'mnist', 'runs', 'cores', 'gpu_runs', 'on', 'job_minutes', 'reports'
+
+@_command(*_OF_STUDY, claims='*')
 def _study(o) -> int:
     """Train what claims need and say what comes of it. Runs that are finished are not run again.
 
@@ -148,18 +158,20 @@ def _study(o) -> int:
     dcgan-nb study {claim} --rungs 4         # on a ladder of budgets: scored after 1, 2, 4 and 8 times the epochs
     dcgan-nb study --profile full --on slurm         # on a cluster, called on its login node
     """
+    _log(o)
     _plan(o)
     failed = _snakemake(o, 'study', study=o.claims or 'ALL', seeds=o.seeds, rungs=o.rungs, mnist=o.mnist) or int(bool(asked_queue(o)))
     print()
-    print_verdicts(o.claims, o.reports, o.runs)
+    print_verdicts(o.claims, o.reports, o.runs, rungs=o.rungs > 1)
     if failed: print('\n'.join(['', 'Not all runs have finished; the next call tries them again.', *(_failures(o) or [o.why])]))
     page = o.claims.split()[0] if o.claims else chosen_claims()[0].id
     print(f'\nWith figures, samples and every seed: dcgan-nb page {page}, or with --runs own by your own runs. The whole book: dcgan-nb report.')
     return failed
 
-@_command('profile', 'seeds', 'rungs', 'mnist', 'cores', 'on', 'job_minutes', 'reports', claims='*')
+# %% ../../nbs/study/61_commands.ipynb #d1c849ae
+@_command(*_OF_STUDY, claims='*')
 def _plan(o) -> int:
-    """What a study would run, what is done, and how long the rest will take. Nothing is started.
+    """What a study with the same options would run, what is done, and how long the rest will take. Nothing is started.
 
     dcgan-nb plan {claim}                      # one claim
     dcgan-nb plan --profile full          # everything, as published

@@ -98,7 +98,9 @@ def cluster_device(
     "The device of the runs of a study there: cuda if a node of the partition has a GPU."
     if partition is None: partition = os.environ.get('SBATCH_PARTITION', '')
     try: said = subprocess.run(['sinfo', '-h', '-o', '%P %G'], capture_output=True, text=True, check=True, timeout=60).stdout
-    except (OSError, subprocess.SubprocessError) as error: raise InputError(f"on='slurm': the cluster does not answer: {error}") from error
+    except (OSError, subprocess.SubprocessError) as error:
+        why = 'it took more than a minute' if isinstance(error, subprocess.TimeoutExpired) else (getattr(error, 'stderr', '') or str(error)).strip().splitlines()[0]
+        raise InputError(f"on='slurm': sinfo, which lists the nodes of a cluster, does not answer: {why}") from error
     nodes = [line.split() for line in said.splitlines()]
     return 'cuda' if any('gpu' in gres for name, gres in nodes if name.removesuffix('*') in partition.split(',') or not partition and name.endswith('*')) else 'cpu'
 

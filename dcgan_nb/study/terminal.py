@@ -14,9 +14,9 @@ from pathlib import Path
 from ..foundations.core import InputError, nearest, project_root
 from ..runs.config import rerun_command
 from ..runs.records import code_text, read_record, scan_records, score, why_unfinished
-from ..runs.run import score_lines
-from .claims import MEASURES, study_records
-from .evidence import Verdict, budget_text, runs_text
+from ..runs.run import published_lines, score_lines
+from .claims import MEASURES, SEEDS, Records, arm_records, chosen_claims, study_records
+from .evidence import WRONG, Verdict, budget_text, runs_text
 from .judge import courses, outcome
 from .rules import RULES, effect_text
 
@@ -35,27 +35,51 @@ def _verdict_row(name:str, v:Verdict) -> tuple:
 
 def verdict_lines(
     courses:dict,       # of the function of this name
+    rungs:bool=True,    # a line for each rung, too?
 ) -> list[str]:
     "A line for each claim; below it one for each rung, where the claim has climbed."
     rows = [('claim', 'verdict', 'measure', 'effect [interval]', 'seeds', 'profile', 'whose runs')]
     for id, course in courses.items():
         rows.append(_verdict_row(id, outcome(course)))
-        if len(course) > 1: rows += [_verdict_row(f'  × {t}', v) for t, v in course.items()]
+        if rungs and len(course) > 1: rows += [_verdict_row(f'  × {t}', v) for t, v in course.items()]
     return table_lines(rows)
 
-
 # %% ../../nbs/study/59_terminal.ipynb #58579eed
-def print_verdicts(which:str, reports:str, runs:str) -> None:
+def _n_own(course:dict) -> int: return sum(v.layers.get('own', 0) for v in course.values())
+
+def _passed_over(courses:dict, records:Records) -> list[str]:
+    "Why runs of one's own do not count in some verdicts: a comparison needs one of every arm."
+    lines, own = [], records.by_layer.get('own', ())
+    for id, course in courses.items():
+        by_profile = {profile: {arm: len(runs) for arm, runs in arm_records(course[1].claim, own, profile).items()} for profile in SEEDS}
+        some = [f"{profile}: {', '.join(f'“{arm}” {n}' for arm, n in found.items())}" for profile, found in by_profile.items() if any(found.values())]
+        need = ': every arm needs one of your own, finished, in one profile' if some else ''
+        if not _n_own(course): lines.append(f"{id} is judged by published runs{need}; yours: {'; '.join(some) or 'none'}.")
+    return lines
+
+def _went_wrong(courses:dict) -> list[str]:
+    "The arms whose runs ended badly."
+    return [f'{id}, “{arm}”: {found[name]} of {found["runs"]} runs {what}.' for id, course in courses.items()
+            for arm, found in outcome(course).by_arm.items() for name, what in WRONG.items() if found.get(name)]
+
+# %% ../../nbs/study/59_terminal.ipynb #d29e464c
+def print_verdicts(
+    which:str,          # see `chosen_claims`
+    reports:str,        # folder where everything is made
+    runs:str,           # a name in `LAYERS`
+    rungs:bool=True,    # a line for each rung, too?
+) -> None:
     "Print them; and those by one's own runs, where these are passed over in favor of published ones."
-    by = lambda prefer: courses(study_records(f'{reports}/runs', prefer=prefer), which, prefer)
-    print('\n'.join(verdict_lines(found := by(runs))))
-    if not any((project_root()/reports/'runs').glob('*/record.json')):
-        if runs == 'own': print('\nThere are no finished runs of your own yet: these verdicts are by the published ones.')
-        return
-    if runs == 'own': return       # nothing was passed over
-    n_own = lambda course: sum(v.layers.get('own', 0) for v in course.values())
-    own = {id: course for id, course in by('own').items() if n_own(course) > n_own(found[id])}
-    if own: print('\n'.join(['', 'Published runs come first there. By your own (RUNS=own, --runs own):', *verdict_lines(own)]))
+    records = study_records(f'{reports}/runs', prefer=runs)
+    lines = verdict_lines(found := courses(records, which, runs), rungs)
+    if not any(r['layer'] == 'own' or 'twin' in r for r in records):
+        if runs == 'own': lines += ['', 'There are no finished runs of your own yet: these verdicts are by the published ones.']
+    elif runs == 'own': lines += ['', *_went_wrong({id: course for id, course in found.items() if _n_own(course)}), *_passed_over(found, records)]
+    else:
+        own = courses(study_records(f'{reports}/runs', prefer='own'), which, 'own')
+        own = {id: course for id, course in own.items() if _n_own(course) > _n_own(found[id])}
+        if own: lines += ['', 'Published runs come first there. By your own (RUNS=own, --runs own):', *verdict_lines(own, rungs), *_went_wrong(own)]
+    print('\n'.join(lines).rstrip())
 
 # %% ../../nbs/study/59_terminal.ipynb #a116da67
 def run_lines(
@@ -63,8 +87,10 @@ def run_lines(
 ) -> list[str]:
     "A line for each run folder of one's own."
     folder = project_root()/reports/'runs'
-    if not folder.is_dir(): return [f'no runs yet: {reports} has no folder runs']
     records, unused = scan_records(folder)
+    if not records and not unused:
+        claim = next(c.id for c in chosen_claims() if c.arms)
+        return [f'no runs yet in {reports}/runs. Some that take seconds: make study CLAIM={claim} PROFILE=smoke (dcgan-nb study {claim} --profile smoke)']
     rows = [('run', 'status', 'profile', 'FID', 'written')]
     for r in records:
         fid, notes = score(r, 'fid'), [*r['flags'], *['changed code'] * bool(r['code']['dirty'])]
@@ -93,7 +119,8 @@ def show_lines(
     r = read_record(folder)
     e = r['environment']
     wrong = [f'{flag} since epoch {epoch}' for flag, epoch in r['flags'].items()]
-    return [*score_lines(r), *([f"went wrong: {', '.join(wrong)}"] if wrong else []), '',
+    beside = [] if folder.parent == project_root()/'reports/records' else published_lines(r)
+    return [*score_lines(r), *([f"went wrong: {', '.join(wrong)}"] if wrong else []), *beside, '',
             f"{r['data']['title']}, profile {r['config']['profile']}, {len(r['history'])} epochs, " + ', '.join(f'{part} {s:.1f} s' for part, s in r['timings_s'].items() if not part.endswith('_cpu')),
             f"{code_text(r)}; {e['gpu'] or e['cpu']}, threads: {e['n_threads']}; {r['written']}", f'in {os.path.relpath(folder)}', '', 'again:', f"  {rerun_command(r['config'])}"]
 
@@ -109,7 +136,7 @@ def chapter_page(
     for asset in Path('nbs/assets').glob('*.*'): shutil.copy(asset, folder/'assets')
     (folder/'_toc.yml').write_text(f'format: jb-book\nroot: {name}\n')
     given = dict(runs_dir=str(reports/'runs'), files_dir=str(folder/'files'), prefer=prefer)
-    for command in (['bash', 'workflow/papermill.sh', '--no-progress-bar', '--log-level', 'WARNING', f'nbs/chapters/{name}.ipynb',
+    for command in (['python', '-S', 'workflow/execute.py', '--no-progress-bar', '--log-level', 'WARNING', f'nbs/chapters/{name}.ipynb',
                      str(folder/f'{name}.ipynb'), *(word for k, v in given.items() for word in ('-p', k, v))],
                     ['jupyter-book', 'build', str(folder), '--toc', str((folder/'_toc.yml').resolve()), '--config', '_config.yml', '--path-output', str(folder), '-q']):
         done = subprocess.run(command, capture_output=True, text=True)
