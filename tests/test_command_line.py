@@ -230,8 +230,8 @@ def test_own_runs_that_do_not_count_yet_are_named(tmp_path, capsys):
     assert 'own' not in said('A4')
     train(second, None)
     shown = said('A4', '--runs', 'own')
-    assert 'judged by published' not in shown and re.search(r'^A4 .* 1 +smoke +own$', shown, re.M)
-    assert re.search(r'Published runs come first there.*\n.*\nA4 .* 1 +smoke +own$', said('A4'), re.M)
+    assert 'judged by published' not in shown and re.search(r'^A4 .* 1 +smoke +own\b', shown, re.M)
+    assert re.search(r'Published runs come first there.*\n.*\nA4 .* 1 +smoke +own\b', said('A4'), re.M)
 
 
 def test_papermill_itself_prints_no_noise(run, tmp_path):

@@ -51,7 +51,7 @@ INTERRUPTIONS = [
 
 
 @pytest.mark.parametrize('interrupt', INTERRUPTIONS)
-def test_an_interrupted_run_goes_on_and_ends_the_same(interrupt, whole, tmp_path):
+def test_an_interrupted_run_goes_on_and_ends_the_same(interrupt, whole, tmp_path, request):
     folder = tmp_path/RunConfig.resolve(**SMALL).run_id
     process = papermill(tmp_path/'out.ipynb', *PARAMETERS, '-p', 'runs_dir', tmp_path)
     while not (folder/PREVIOUS).exists():
@@ -61,6 +61,8 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(interrupt, whole, tmp_path
     interrupt(psutil.Process(process.pid), kernel)
     said, _ = process.communicate(timeout=60)
     assert process.returncode != 0, said
+    if signalled := 'Aborted!' in said: assert f'{folder.name}: interrupted: asked for again, the run goes on from its checkpoint' in said and 'Traceback' not in said, said
+    assert signalled == (request.node.callspec.id == 'Ctrl-C')
     kernel.wait(timeout=60)                                       # none is left behind
     assert not (folder/'record.json').exists() and not read_records(tmp_path)
     assert 'goes on from its checkpoint' in scan_records(tmp_path)[1][str(folder)]

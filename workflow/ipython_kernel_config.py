@@ -1,9 +1,17 @@
 """How kernels of this environment talk; `make env` puts it into .venv/etc/ipython.
 
-A kernel that papermill starts tells every user that it listens on this machine without encryption, and, when it is told to end, that it was interrupted.
-Neither is news. Everything else that a kernel says is shown.
+A kernel that papermill starts tells every user that it listens on this machine without encryption, and, when it is told to end, that it was interrupted, and that
+its answer reaches nobody. None of this is news. Everything else that a kernel says is shown.
 """
+import errno
 import logging
 
 NOT_NEWS = 'Kernel is running over TCP without encryption', 'KeyboardInterrupt caught in kernel'
-logging.getLogger('IPKernelApp').addFilter(lambda record: not record.getMessage().startswith(NOT_NEWS))
+
+
+def is_news(record:logging.LogRecord) -> bool:
+    error = record.exc_info and record.exc_info[1]
+    return not record.getMessage().startswith(NOT_NEWS) and getattr(error, 'errno', None) != errno.ENOTSOCK      # papermill has closed what the answer would go through
+
+
+logging.getLogger('IPKernelApp').addFilter(is_news)

@@ -309,6 +309,7 @@ def load_generator(
     device='cpu',
 ) -> Network:       # in eval mode; z (n, spec['latent_dim']) → images; `spec` tells what it is
     "A generator from its file alone: `load_generator(path)(torch.randn(16, 100))`."
+    if not path: raise InputError(f"path={path!r} names nothing: a run folder is wanted, or its {GENERATOR}.")
     path = Path(path)/GENERATOR if Path(path).is_dir() else Path(path)
     try:
         with safe_open(path, framework='pt') as f:
@@ -318,6 +319,7 @@ def load_generator(
         G.load_state_dict(weights)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; a finished run has its {GENERATOR} in its run folder.") from None
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except SafetensorError as error: raise InputError(f"{path} is not a safetensors file, or damaged: a run's generator is its {GENERATOR}.") from error
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} is not a generator written by save_generator: {error}") from error
     return G.to(device).eval().requires_grad_(False)
