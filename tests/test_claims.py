@@ -148,7 +148,7 @@ def test_a_plan_has_every_run_once_seed_after_seed_the_same_for_all_arms(profile
     assert {c.seed for c in plan(profile, 'A0 D0', seeds=3, device='cpu').values()} == {0, 1, 2} and SEEDS['full'] == SEEDS['cpu'] == MIN_SEEDS == 6
 
 
-@pytest.mark.parametrize('which, hint', [('D2e', "Did you mean 'D2"), ('b7', "Did you mean 'B"), ('A0 Z', "claim='Z'"), ('A03', "Did you mean 'A")])
+@pytest.mark.parametrize('which, hint', [('D2e', "Did you mean 'D2"), ('b7', "claim='b7' is not known. Known: "), ('A0 Z', "claim='Z'"), ('A03', "Did you mean 'A")])
 def test_an_unknown_claim_is_answered_with_the_nearest(which, hint):
     for ask in (chosen_claims, lambda w: plan('cpu', w), lambda w: judge([], w), lambda w: plan_table('cpu', w), lambda w: CLAIMS[w.split()[-1]]):
         with pytest.raises(InputError, match=r'is not known.*Known: [A-Z]\d') as error: ask(which)
@@ -227,7 +227,8 @@ def test_the_named_arm_is_best_only_if_it_is(id, draw):
     assert word({named: spread(draw, good)} | {o: spread(draw, bad) for o in others}).text == 'supported'
     lost = word({named: spread(draw, bad)} | {o: spread(draw, good) for o in others})
     assert lost.text == 'opposite found' and lost.probability == 0 and lost.effect == pytest.approx(math.log(2), abs=0.15) and lost.low > 0
-    assert word({arm: spread(draw, 5, share=1) for arm in claim.arms}).text != 'supported', 'so wide a spread decides nothing'
+    wide = spread(draw, 5, share=1)
+    assert word({arm: wide[i:] + wide[:i] for i, arm in enumerate(claim.arms)}).text != 'supported', 'the same values in another order: so wide a spread decides nothing'
     few = judge(made_up(claim, {named: [good]*5} | {o: [bad]*5 for o in others}, profile), id)[id]
     assert few.text == 'undecided (leaning for)', 'five seeds are too few'
 
