@@ -50,7 +50,7 @@ def verdict_map(
         chips = ''.join(_chip(v, links) for v in some)
         rows += f'<div><a href="{page}">{letter}</a><span>{escape(PROJECTS[letter])}</span><p>{chips}</p></div>'
     counts = Counter((v.word, style_of(v.word)) for v in verdicts.values())
-    legend = ''.join(f'<li><b class="chip {style}">{glyph_of(word)}</b> {n} {escape(word)}</li>' for (word, style), n in counts.most_common())
+    legend = ''.join(f'<li><b class="chip {style}">{glyph_of(word)}</b> {n} {escape(word)}</li>' for (word, style), n in sorted(counts.items(), key=lambda item: (item[0][0].startswith('not '), -item[1])))
     return Html(f'<div class="verdict-map"><ul>{legend}</ul>{rows}</div>')
 
 # %% ../../nbs/study/48_overview.ipynb #6d947136
