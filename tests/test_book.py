@@ -253,6 +253,16 @@ def test_pages_can_be_used_without_seeing_or_without_a_mouse(browser, book):
     assert not found
 
 
+@pytest.mark.parametrize('mode', ['light', 'dark'])
+def test_a_page_is_as_light_as_the_reader_s_system_and_samples_stand_on_it_without_a_frame(browser, book, mode):
+    page = browser.new_page(color_scheme=mode)
+    page.goto((book/'project_a.html').as_uri())
+    assert page.evaluate('document.documentElement.dataset.theme') == mode
+    strip, around = (page.eval_on_selector(what, 'e => { const s = getComputedStyle(e); return [s.backgroundColor, s.padding] }') for what in ('.strips img', '.strips'))
+    assert strip == ['rgba(0, 0, 0, 0)', '0px'] and around[0] == 'rgba(0, 0, 0, 0)'
+    page.close()
+
+
 def test_every_page_opens_without_errors_and_without_one_request_to_elsewhere(browser, book, pages, site):
     problems = []
     for path in pages:
