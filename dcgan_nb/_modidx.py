@@ -839,6 +839,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                          'dcgan_nb.study.commands._report': ('study/commands.html#_report', 'dcgan_nb/study/commands.py'),
                                          'dcgan_nb.study.commands._rungs': ('study/commands.html#_rungs', 'dcgan_nb/study/commands.py'),
                                          'dcgan_nb.study.commands._runs': ('study/commands.html#_runs', 'dcgan_nb/study/commands.py'),
+                                         'dcgan_nb.study.commands._seeds': ('study/commands.html#_seeds', 'dcgan_nb/study/commands.py'),
                                          'dcgan_nb.study.commands._show': ('study/commands.html#_show', 'dcgan_nb/study/commands.py'),
                                          'dcgan_nb.study.commands._snakemake': ( 'study/commands.html#_snakemake',
                                                                                  'dcgan_nb/study/commands.py'),

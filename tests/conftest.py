@@ -151,7 +151,7 @@ def stand_in(folder, script):
     package.mkdir(parents=True)
     (folder/'stand_in/papermill.sh').write_text(script)
     (package/'__init__.py').touch()
-    (package/'cli.py').write_text(f"import os, sys\ndef papermill(): os.execv('/bin/bash', ['bash', {str(folder/'stand_in/papermill.sh')!r}, *sys.argv[1:]])\n")
+    (package/'cli.py').write_text(f"import os, sys\nos.execv('/bin/bash', ['bash', {str(folder/'stand_in/papermill.sh')!r}, *sys.argv[1:]])\n")
     return dict(PYTHONPATH=f"{folder}/stand_in{os.pathsep}{os.environ.get('PYTHONPATH', '')}", DCGAN_NB_WARM='')
 
 

@@ -46,7 +46,7 @@ WRONG = {
     'verdicts CLAIM=Q': "claim='Q' is not known.", 'page CLAIM=A9': "claim='A9' is not known.", 'page': 'CLAIM is missing: make page CLAIM=A4', 'show': 'RUN is missing: make show RUN=', 'show RUN=zz': "run='zz' is not there.",
     'report PROFILE=fast': "profile='fast' is not known.", 'study PROFILE=smok': "Did you mean 'smoke'?", 'plan PROFILE=cup': "Did you mean 'cpu'?",
     'study SEEDS=0': "seeds='0' is not a whole number from 1 on. Nearest: 1.", 'study SEEDS=-1': 'Nearest: 1.', 'plan SEEDS=-1': 'Nearest: 1.', 'plan SEEDS=0': 'Nearest: 1.',
-    'study SEEDS=zero': "seeds='zero' is not a whole number", 'plan SEEDS=zero': "seeds='zero' is not a whole number", 'study SEEDS=2.5': 'Nearest: 2.', 'plan SEEDS=2.5': 'Nearest: 2.',
+    'study SEEDS=1000000': "seeds='1000000' is more than a study plans at a time. Nearest: 100.", 'study SEEDS=zero': "seeds='zero' is not a whole number", 'plan SEEDS=zero': "seeds='zero' is not a whole number", 'study SEEDS=2.5': 'Nearest: 2.', 'plan SEEDS=2.5': 'Nearest: 2.',
     'study MNIST=no/such': "mnist='no/such' is not a folder.", 'plan MNIST=no/such': "mnist='no/such' is not a folder.", 'report CORES=0': "cores='0' is not a whole number", 'study CORES=many': "cores='many' is not",
     'study RUNGS=5': "rungs='5' is more than there are: the ladder has 4 rungs. Nearest: 4.", 'plan RUNGS=0': "rungs='0' is not a whole number", 'plan RUNGS=two': "rungs='two' is not",
     'study ON=slrum': "on='slrum' is not known. Did you mean 'slurm'?", 'plan ON=cloud': "on='cloud' is not known. Known: local, slurm.", 'study JOB_MINUTES=0': "job_minutes='0' is not a whole number from 1 on. Nearest: 1.", 'plan JOB_MINUTES=long': "job_minutes='long' is not a whole number",
@@ -109,7 +109,7 @@ def test_changing_the_seeds_does_not_execute_finished_runs_again_and_a_study_mak
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout, sorted(re.search(r'-p seed (\d+)', call)[1] if '-p seed' in call else '0' for call in calls.read_text().splitlines())
     text, made = study(1)
-    assert made == ['0', '0'] and 'A4' in text and '2 runs of profile smoke' in text  and 'run 2/2' in text, 'two arms: no example, no page'
+    assert made == ['0', '0'] and 'A4' in text and '2 runs of profile smoke' in text and all(re.search(rf'^run {n}/2  \S+$', text, re.M) and re.search(rf'^run {n}/2  \S+  finished$', text, re.M) for n in (1, 2)), 'two arms: no example, no page'
     text, made = study(2)
     assert made == ['1', '1'] and 'run 2/2' in text, 'those of this call are counted, not those that were there'
 
@@ -160,7 +160,7 @@ def test_a_study_that_is_stopped_is_done_by_the_next_call(run, stand_in, tmp_pat
     began(tmp_path/'reports')
     os.killpg(process.pid, how)
     said = process.communicate(timeout=60)[1]
-    if how == signal.SIGINT: assert process.returncode == 2 and said.endswith('interrupted\n'), said
+    if how == signal.SIGINT: assert process.returncode == 2 and said.endswith('interrupted; called again, it goes on with what is missing\n'), said
     (tmp_path/'do').write_text('')
     again = run('dcgan-nb', 'study', 'A4', '--profile', 'smoke', '--reports', tmp_path/'reports', **stand_in)
     assert again.returncode == 0, again.stdout + again.stderr

@@ -60,5 +60,5 @@ def note(why:str) -> list[dict]:      # the changes that were added
 
 if __name__ == '__main__':
     try: added = note(' '.join(sys.argv[1:]))
-    except InputError as error: sys.exit(str(error))
+    except InputError as error: print(error, file=sys.stderr); sys.exit(2)
     for change in added: print(f"{', '.join(change['claims'])}: {change['what']}")

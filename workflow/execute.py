@@ -35,11 +35,10 @@ def asked(words:list[str]) -> int|None:
 
 def papermill(words:list[str], launch=None) -> None:
     "The command, in this process; `launch` starts its kernel, in place of what does so ever."
+    from papermill.cli import papermill as command
     import tempfile
-
     import jupyter_client
     from jupyter_client.provisioning import local_provisioner
-    from papermill.cli import papermill as command
     from traitlets import default
 
     class Manager(jupyter_client.AsyncKernelManager):

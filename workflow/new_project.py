@@ -131,7 +131,7 @@ def new_project(name:str, title:str='') -> list[Path]:   # what was written
 
 if __name__ == '__main__':
     try: page, chapter, _ = new_project(*sys.argv[1:])
-    except InputError as error: sys.exit(str(error))
+    except InputError as error: print(error, file=sys.stderr); sys.exit(2)
     claim = f'{page.stem[3:].upper()}1'
     print(f'written: {page} and {chapter}, with a claim {claim} as an example; both are in _toc.yml\n'
           f'next:    make export, then make study CLAIM={claim} PROFILE=smoke')

@@ -29,24 +29,25 @@ TO_DO = [run_id for run_id in STUDY_RUNS if not os.path.exists(f'{RUNS}/{run_id}
 
 def group(w):
     "The runs among which a run is counted."
-    return TO_DO if w.run_id in TO_DO else list(EXAMPLE_RUNS)
+    return TO_DO if w.run_id in TO_DO else list(EXAMPLE_RUNS if w.run_id in EXAMPLE_RUNS else STUDY_RUNS)
 
 rule study:
     input: [f'{RUNS}/{run_id}/run.ipynb' for run_id in STUDY_RUNS]
 
 # An example shows its epochs, and is shown anew from its record when the library changes. A run of the study stays as it is. Every run has one core.
-# Number and total are resources, because a run is made again if its params change.
+# What papermill is given, number and total are resources, because a run is made again if its params change: the name of a run says what it is, however it is asked for.
 rule run:
     input: lambda w: ['nbs/train.ipynb', *MODULES] if w.run_id in EXAMPLE_RUNS else ancient('nbs/train.ipynb')
     output: f'{RUNS}/{{run_id}}/run.ipynb'
-    params: given=parameters, show=lambda w: 'cat' if w.run_id in EXAMPLE_RUNS else 'tail -1'
+    params: show=lambda w: 'cat' if w.run_id in EXAMPLE_RUNS else "sed -un '1p;$p'"
     wildcard_constraints: run_id='|'.join(map(re.escape, ALL_RUNS))
     priority: 1
     resources:
+        given=parameters,
         gpu=lambda w: 0 if ALL_RUNS[w.run_id].device == 'cpu' else 4 if w.run_id in TIMED else 1,
         number=lambda w: group(w).index(w.run_id) + 1,
         total=lambda w: len(group(w))
     shell: """
         bash workflow/run.sh "{RUNS}/{wildcards.run_id}" "run {resources.number}/{resources.total}  {wildcards.run_id}" \
-            {params.given} -p device {EXAMPLE.device} -p runs_dir "{RUNS}" | {params.show}
+            {resources.given} -p device {EXAMPLE.device} -p runs_dir "{RUNS}" | {params.show}
         """

@@ -41,7 +41,7 @@ def chosen_page(text:str) -> Path:
     if name == RUN: raise InputError(f'PAGE={text} is a run, not a page: papermill {RUN} out.ipynb -p profile smoke.')
     if name in pages: return pages[name]
     by_stem = {path.stem: name for name, path in pages.items()}
-    near = nearest(name, pages) or nearest(Path(text).stem, by_stem)
+    near = nearest(Path(text).stem, by_stem)
     raise InputError(f'PAGE={text} is not there.{re.sub("(?<=Did you mean .).+(?=.[?])", lambda m: by_stem.get(m[0], m[0]), near)}')
 
 

@@ -265,6 +265,7 @@ def generate(
     batch_size:int=500,   # images at a time
 ) -> Tensor:              # (n, c, h, w) float32 in [−1, 1], on the same device
     "The images a generator makes of given noise, in eval mode; G is left as it was."
+    if (size := getattr(G, 'spec', {}).get('latent_dim', z.shape[-1])) != z.shape[-1]: raise InputError(f"z has {z.shape[-1]} numbers for each image, and this generator takes {size}.")
     labels = [None] * len(z) if y is None else y.split(batch_size)
     with eval_mode(G): return torch.cat([G(*part).float() for part in zip(z.split(batch_size), labels)])
 
@@ -309,7 +310,7 @@ def load_generator(
     device='cpu',
 ) -> Network:       # in eval mode; z (n, spec['latent_dim']) → images; `spec` tells what it is
     "A generator from its file alone: `load_generator(path)(torch.randn(16, 100))`."
-    if not path: raise InputError(f"path={path!r} names nothing: a run folder is wanted, or its {GENERATOR}.")
+    if not path or not isinstance(path, (str, Path)): raise InputError(f"path={path!r} names nothing: a run folder is wanted, or its {GENERATOR}.")
     path = Path(path)/GENERATOR if Path(path).is_dir() else Path(path)
     try:
         with safe_open(path, framework='pt') as f:
@@ -318,7 +319,7 @@ def load_generator(
         G = build_generator(**{_RENAMED.get(k, k): v for k, v in spec.items()})
         G.load_state_dict(weights)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; a finished run has its {GENERATOR} in its run folder.") from None
+        raise InputError(f"{path} does not exist; a finished run has its {GENERATOR} in its run folder, of published ones those with seed 0.") from None
     except SafetensorError as error: raise InputError(f"{path} is not a safetensors file, or damaged: a run's generator is its {GENERATOR}.") from error
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} is not a generator written by save_generator: {error}") from error

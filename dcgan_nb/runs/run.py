@@ -162,7 +162,8 @@ def _score(run:Run) -> dict:
         remove_checkpoints(run.config.run_dir)
         run.tracker.finish(run.record)
     unlock_run(run.config.run_dir)
-    for line in (*score_lines(run.record), *published_lines(run.record), f'  in {run.config.runs_dir}/{run.config.run_id}'): run.report(line)
+    place = f'  in {run.config.runs_dir}/{run.config.run_id}' + (f', {code_text(run.record)}' if run.record['code']['dirty'] else '')
+    for line in (*score_lines(run.record), *published_lines(run.record), place): run.report(line)
     return run.record
 
 # %% ../../nbs/runs/35_run.ipynb #60ab9bed
@@ -173,7 +174,8 @@ def score_lines(
 ) -> list[str]:      # plain text
     "The outcome of a run, a line for each score with what real images score."
     none = record['config']['feature_extractor'] == 'none'
-    return [f"{record['run_id']}: {record['status']}", *([NO_SCORES] if none else []), *(
+    wrong = ', '.join(f'{flag} since epoch {epoch}' for flag, epoch in record['flags'].items())
+    return [f"{record['run_id']}: {record['status']}", *([f'  went wrong: {wrong}'] if wrong else []), *([NO_SCORES] if none else []), *(
         f"  {key} {m['value']:.4g} (real images {m['reference']:.4g})" for key, m in record['metrics'].items())]
 
 def published_lines(
@@ -185,8 +187,10 @@ def published_lines(
     except InputError: return []
     value = lambda r, key: r['metrics'].get(key, {}).get('value')
     others = [f"{key} {value(published, key):.4g}" for key in published['metrics'] if value(published, key) != value(record, key)]
-    return [f"  published ({code_text(published)}, {published['environment']['gpu'] or published['environment']['cpu']}): {', '.join(others) or 'the same scores'}"]
+    lines = [f"  published ({code_text(published)}, {published['environment']['gpu'] or published['environment']['cpu']}): {', '.join(others) or 'the same scores'}"]
+    return lines + ([f"  other code or another machine may round differently; make audit RECORD={record['run_id']} repeats it with its own code"] if others else [])
 
+# %% ../../nbs/runs/35_run.ipynb #1fbf8125
 def run(
     config:RunConfig,                       # resolved
     report:Callable[[str], None]|None=print,     # told what happens, a line at a time; None: silence

@@ -101,7 +101,7 @@ def with_interval(v:Verdict, effect:str, low:str, high:str) -> str:
 def change_text(v:Verdict) -> str:
     "Effect and interval in the measure's own direction: of the first arm against the second."
     m = MEASURES[v.claim.measure]
-    show = _percent if m.ratio else (lambda x: f'{x:+.3g}'.replace('-', '−'))
+    show = _percent if m.ratio else (lambda x: f'{x + 0.0:+.3g}'.replace('-', '−'))      # −0.0 is 0
     sign = 1 if m.lower_is_better else -1       # effects are kept so that lower is better
     low, high = sorted((sign*v.low, sign*v.high))
     return with_interval(v, *map(show, (sign*v.effect, low, high)))

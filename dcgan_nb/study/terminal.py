@@ -118,10 +118,9 @@ def show_lines(
     if not (folder/'record.json').exists(): return [f'{folder.name}: {why_unfinished(folder)}', f'in {os.path.relpath(folder)}']
     r = read_record(folder)
     e = r['environment']
-    wrong = [f'{flag} since epoch {epoch}' for flag, epoch in r['flags'].items()]
     beside = [] if folder.parent == project_root()/'reports/records' else published_lines(r)
-    return [*score_lines(r), *([f"went wrong: {', '.join(wrong)}"] if wrong else []), *beside, '',
-            f"{r['data']['title']}, profile {r['config']['profile']}, {len(r['history'])} epochs, " + ', '.join(f'{part} {s:.1f} s' for part, s in r['timings_s'].items() if not part.endswith('_cpu')),
+    return [*score_lines(r), *beside, '',
+            f"{r['data']['title']}, profile {r['config']['profile']}, {len(r['history'])} epoch{'s' * (len(r['history']) > 1)}, " + ', '.join(f'{part} {s:.1f} s' for part, s in r['timings_s'].items() if not part.endswith('_cpu')),
             f"{code_text(r)}; {e['gpu'] or e['cpu']}, threads: {e['n_threads']}; {r['written']}", f'in {os.path.relpath(folder)}', '', 'again:', f"  {rerun_command(r['config'])}"]
 
 # %% ../../nbs/study/59_terminal.ipynb #2230932c
