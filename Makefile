@@ -153,14 +153,14 @@ $(VENV)/.ready: constraints.txt settings.ini setup.py pyproject.toml workflow/ip
 	@mkdir -p $(VENV)/etc/ipython && cp workflow/ipython_kernel_config.py $(VENV)/etc/ipython/
 	@touch $@
 
-# HASHES=1: from nothing, and only files that requirements.lock has the hashes of; what builds the few packages without a wheel comes first.
+# HASHES=1: from nothing, and only files that requirements.lock has the hashes of; what builds the few packages without a wheel comes first. The lock has all dependencies; the pip of Debian 12 stumbles when it looks for them.
 HASHED = PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= python -m pip install -q --no-build-isolation
 $(VENV)/.hashes: requirements.lock constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_kernel_config.py
 	@echo "making $(VENV), every file checked by its hash (some minutes)" >&2
 	@$(PYTHON) -m venv --clear $(VENV)
 	@awk '/^[a-z]/ { kept = /^(packaging|setuptools|wheel)==/ } kept' requirements.lock > $(VENV)/build.lock
 	@$(HASHED) --require-hashes -r $(VENV)/build.lock
-	@$(HASHED) --require-hashes -r requirements.lock
+	@$(HASHED) --no-deps --require-hashes -r requirements.lock
 	@$(HASHED) --no-deps -e .
 	@mkdir -p $(VENV)/etc/ipython && cp workflow/ipython_kernel_config.py $(VENV)/etc/ipython/
 	@touch $(VENV)/.ready $@
