@@ -134,7 +134,7 @@ def test_the_engine_that_works_is_taken(machine, tmp_path):
     assert [c.split()[:2] for c in calls(tmp_path)] == [['docker', 'build']]
 
 
-@pytest.mark.parametrize('engine, who', dict(podman='--userns=keep-id', docker=f'--user {os.getuid()}:{os.getgid()}').items())
+@pytest.mark.parametrize('engine, who', dict(podman='--userns=keep-id' if os.getuid() else '--user 0:0', docker=f'--user {os.getuid()}:{os.getgid()}').items())
 def test_what_was_typed_arrives_in_the_container(machine, tmp_path, engine, who):
     assert machine('container', engines=[engine]).returncode == 0
     reports = tmp_path/'my reports'

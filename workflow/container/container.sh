@@ -14,14 +14,13 @@ fi
 engine=$(first podman docker)
 [ "$engine" ] || stop "CONTAINER=1 needs podman or docker, and neither works on this machine. Nearest: make $1 without it."
 "$engine" image inspect "$image" > /dev/null 2>&1 || stop "CONTAINER=1: $engine does not have the image $image yet; \`make container\` builds it."
-given=(--rm --init --security-opt label=disable --volume "$PWD:/project" --env CUDA_VISIBLE_DEVICES)
+given=(--rm --security-opt label=disable --volume "$PWD:/project" --env CUDA_VISIBLE_DEVICES)
 for word in "${@:2}"; do
     folder=${word#*=}
     case $word in REPORTS=/*) mkdir -p "$folder" ;; esac
     if [[ $folder = /* && -d $folder ]]; then given+=(--volume "$folder:$folder"); fi
 done
 gpus=$(command -v nvidia-smi || true)      # not tried: no machine with a GPU has run this
-if [ "$engine" = podman ]; then given+=(--userns=keep-id ${gpus:+--device nvidia.com/gpu=all})
-else given+=(--user "$(id -u):$(id -g)" ${gpus:+--gpus all})
-fi
+if [ "$engine" = podman ] && [ "$(id -u)" != 0 ]; then given+=(--userns=keep-id); else given+=(--user "$(id -u):$(id -g)"); fi      # what is made is the caller's
+if [ "$gpus" ]; then if [ "$engine" = podman ]; then given+=(--device nvidia.com/gpu=all); else given+=(--gpus all); fi; fi
 exec "$engine" run "${given[@]}" "$image" "$@"
