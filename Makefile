@@ -2,10 +2,10 @@
 # make study    the runs behind the verdicts                   make help   everything else
 PYTHON  ?= python3
 OUT     := $(or $(REPORTS),reports)
-VENV    := .venv
+VENV    := $(or $(DCGAN_NB_VENV),.venv)
 BIN     := $(VENV)/bin
 READY   := $(VENV)/$(if $(HASHES),.hashes,.ready)
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PATH := $(abspath $(BIN)):$(PATH)
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -13,9 +13,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DELETE_ON_ERROR:
 
 # What each target may be given on make's command line. Names that it does not take are an error; values are handed on as they are, and checked by what is called.
-TAKES.report      := PROFILE RUNS CORES REPORTS
-TAKES.study       := CLAIM PROFILE SEEDS RUNGS MNIST RUNS CORES GPU_RUNS ON JOB_MINUTES REPORTS
-TAKES.plan        := $(TAKES.study)
+TAKES.report      := PROFILE RUNS CORES REPORTS CONTAINER
+TAKES.study       := CLAIM PROFILE SEEDS RUNGS MNIST RUNS CORES GPU_RUNS ON JOB_MINUTES REPORTS CONTAINER
+TAKES.plan        := $(filter-out CONTAINER,$(TAKES.study))
 TAKES.verdicts    := CLAIM RUNS REPORTS
 TAKES.page        := CLAIM RUNS REPORTS
 TAKES.runs        := REPORTS
@@ -41,13 +41,13 @@ $(foreach name,$(filter-out $(taken),$(given)),$(error make$(MAKECMDGOALS:%= %) 
 
 q       = '$(subst ','\'',$(1))'
 option  = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-)=$(call q,$($(1))))
-OPTIONS = $(foreach name,$(filter-out CLAIM,$(TAKES.$@)),$(call option,$(name)))
+OPTIONS = $(foreach name,$(filter-out CLAIM CONTAINER,$(TAKES.$@)),$(call option,$(name)))
 CLAIMS  = $(if $(filter CLAIM,$(TAKES.$@)),$(foreach claim,$(CLAIM),$(call q,$(claim))))
 
-.PHONY: help report site pdf archive study plan verdicts page runs show publish audit verify seal bench test test-cluster faults endurance env readme lab watch export project change clean distclean lock drift sbom vulnerabilities
+.PHONY: help report site pdf archive study plan verdicts page runs show publish audit verify seal bench container test test-cluster faults endurance env readme lab watch export project change clean distclean lock drift sbom vulnerabilities
 
 help:
-	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports]   train the examples, build the book"
+	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports] [CONTAINER=1]   train the examples, build the book"
 	@echo "make study [CLAIM=ALL|\"A4 D2\"] [PROFILE=] [SEEDS=] [RUNGS=1 … 4] [MNIST=folder] [RUNS=] [CORES=all] [GPU_RUNS=4] [ON=local|slurm] [JOB_MINUTES=40] [REPORTS=]   train what the claims need, say what comes of it"
 	@echo "make plan  the same names: what a study would run, what is done, and the expected minutes"
 	@echo "make verdicts [CLAIM=] [RUNS=]   the verdicts in the terminal, in seconds          make page CLAIM=A4 [RUNS=]   the page of a claim alone"
@@ -64,6 +64,7 @@ help:
 	@echo "make faults      break things on purpose and write the book's table of what happens"
 	@echo "make endurance [N=100] [KIND=]   kill runs and commands at random moments and compare what they end with; called again, it goes on"
 	@echo "make env [HASHES=1]   the environment alone, in $(VENV); with HASHES=1 made anew, and nothing gets in whose hash is not in requirements.lock"
+	@echo "make container   the environment as a container, by podman, docker or buildah; make report and make study run in it with CONTAINER=1"
 	@echo "make lab [PORT=8888]   the notebooks in JupyterLab, with this environment's kernel; it prints its address"
 	@echo "make watch PAGE=nbs/gan/13_losses.ipynb [PORT=8000]   the page of one notebook, made anew after every save"
 	@echo "make export      after editing nbs/: clean the notebooks, write dcgan_nb/ and README.md"
@@ -76,8 +77,20 @@ help:
 	@echo "After \`source .venv/bin/activate\` the same by \`dcgan-nb\`: dcgan-nb --help"
 
 # Each is a command of its own name.
-report study plan verdicts runs audit verify: $(READY)
+plan verdicts runs audit verify: $(READY)
 	@dcgan-nb $@ $(CLAIMS) $(OPTIONS)
+
+# So are these; with CONTAINER=1 the same call of make is made in the container of `make container`.
+ifdef CONTAINER
+report study:
+	@bash workflow/container/container.sh $@ $(foreach name,$(filter-out CONTAINER PYTHON HASHES,$(given)),$(call q,$(name)=$($(name))))
+else
+report study: $(READY)
+	@dcgan-nb $@ $(CLAIMS) $(OPTIONS)
+endif
+
+container:
+	@bash workflow/container/container.sh build
 
 # A folder for a web server, from published records; nothing is trained. URL: where it will be.
 site: $(READY)
@@ -140,14 +153,14 @@ $(VENV)/.ready: constraints.txt settings.ini setup.py pyproject.toml workflow/ip
 	@mkdir -p $(VENV)/etc/ipython && cp workflow/ipython_kernel_config.py $(VENV)/etc/ipython/
 	@touch $@
 
-# HASHES=1: from nothing, and only files that requirements.lock has the hashes of; what builds the few packages without a wheel comes first.
+# HASHES=1: from nothing, and only files that requirements.lock has the hashes of; what builds the few packages without a wheel comes first. The lock has all dependencies; the pip of Debian 12 stumbles when it looks for them.
 HASHED = PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= python -m pip install -q --no-build-isolation
 $(VENV)/.hashes: requirements.lock constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_kernel_config.py
 	@echo "making $(VENV), every file checked by its hash (some minutes)" >&2
 	@$(PYTHON) -m venv --clear $(VENV)
 	@awk '/^[a-z]/ { kept = /^(packaging|setuptools|wheel)==/ } kept' requirements.lock > $(VENV)/build.lock
 	@$(HASHED) --require-hashes -r $(VENV)/build.lock
-	@$(HASHED) --require-hashes -r requirements.lock
+	@$(HASHED) --no-deps --require-hashes -r requirements.lock
 	@$(HASHED) --no-deps -e .
 	@mkdir -p $(VENV)/etc/ipython && cp workflow/ipython_kernel_config.py $(VENV)/etc/ipython/
 	@touch $(VENV)/.ready $@

@@ -55,7 +55,7 @@ WRONG = {
     'study REPORTS=README.md/new': 'is inside of README.md, a file, not a folder.', 'plan RUNS=mine': "runs='mine' is not known.", 'plan GPU_RUNS=0': "gpu_runs='0' is not a whole number",
     'study REPORTS=/proc/new': "reports='/proc/new' cannot be made", 'report REPORTS=/proc/new': "reports='/proc/new' cannot be made", 'endurance N=0': "n='0' is not a whole number from 1 on. Nearest: 1.",
     'endurance KIND=dcgna': "kind='dcgna' is not known. Did you mean 'dcgan'?", 'plan claim=A4': 'make plan does not take claim; it takes CLAIM PROFILE', 'study SEED=4': 'make study does not take SEED; it takes CLAIM',
-    'report SEEDS=4': 'make report does not take SEEDS; it takes PROFILE RUNS CORES REPORTS.', 'test N=4': 'make test does not take N; it takes no names.', 'bench BENCH=speed': "'speed' is not known", 'bench DEVICE=tpu': "'tpu' is not known",
+    'report SEEDS=4': 'make report does not take SEEDS; it takes PROFILE RUNS CORES REPORTS CONTAINER.', 'test N=4': 'make test does not take N; it takes no names.', 'bench BENCH=speed': "'speed' is not known", 'bench DEVICE=tpu': "'tpu' is not known",
     'project NAME=A': 'NAME=A is no name of a project', 'project': 'NAME= is missing', 'change': 'WHY is missing', 'change WHY=nothing': 'nothing differs from'}
 
 

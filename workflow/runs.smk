@@ -8,8 +8,8 @@ EXAMPLE_RUNS, TITLES = {run.run_id: run for run in LABELED.values()}, {run.run_i
 EXAMPLE = next(iter(EXAMPLE_RUNS.values()))
 
 # The study: a run for each arm and seed of the chosen claims, each once. What needs another device is left out; `make plan` names it.
-# A run whose time or memory is the question has the GPU for itself.
-STUDY_RUNS, TIMED = {}, set()
+# A run whose time or memory is the question has a GPU for itself; the others share one, GPU_RUNS at a time. Where there are several GPUs, on_gpu.sh chooses.
+STUDY_RUNS, TIMED, GPU_RUNS = {}, set(), int(config.get('gpu_runs', 4))
 if 'study' in config:      # not for a mere report: these imports are half of its time if there is nothing to do
     from dcgan_nb.study.claims import chosen_claims
     from dcgan_nb.study.plan import plan
@@ -44,10 +44,10 @@ rule run:
     priority: 1
     resources:
         given=parameters,
-        gpu=lambda w: 0 if ALL_RUNS[w.run_id].device == 'cpu' else 4 if w.run_id in TIMED else 1,
+        gpu=lambda w: 0 if ALL_RUNS[w.run_id].device == 'cpu' else GPU_RUNS if w.run_id in TIMED else 1,
         number=lambda w: group(w).index(w.run_id) + 1,
         total=lambda w: len(group(w))
     shell: """
-        bash workflow/run.sh "{RUNS}/{wildcards.run_id}" "run {resources.number}/{resources.total}  {wildcards.run_id}" \
+        bash workflow/on_gpu.sh {GPU_RUNS} {resources.gpu} bash workflow/run.sh "{RUNS}/{wildcards.run_id}" "run {resources.number}/{resources.total}  {wildcards.run_id}" \
             {resources.given} -p device {EXAMPLE.device} -p runs_dir "{RUNS}" | {params.show}
         """

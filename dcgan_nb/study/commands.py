@@ -83,7 +83,7 @@ OPTIONS = dict(
     mnist=Option("folder with MNIST's files; the 10,000 test digits are enough", None, _folder),
     runs=Option('of runs that are published and your own, which count: published or own', 'published', _layer),
     cores=Option('runs at a time; all: as many as there are cores', 'all', lambda name, text: text if text == 'all' else _whole(name, text)),
-    gpu_runs=Option('runs that share the GPU', '4', _whole),
+    gpu_runs=Option('runs that share a GPU', '4', _whole),
     on=Option('where runs are made: local, or slurm', 'local', place_to_run),
     job_minutes=Option('minutes that a job of a cluster should take: short runs share one', '40', _whole),
     n=Option('how many records to repeat; 12, if there are so many', None, _whole),
@@ -99,9 +99,10 @@ def _log(o:argparse.Namespace) -> Path:
 
 def _snakemake(o:argparse.Namespace, *targets:str, **more) -> int:
     "The workflow, with its report in a file; its exit code."
-    config = dict(profile=o.profile, reports=o.reports, runs=o.runs) | {k: v for k, v in more.items() if v is not None}
+    share, n_gpus = getattr(o, 'gpu_runs', 4), len(os.environ.get('CUDA_VISIBLE_DEVICES', '').split(','))      # where several are named, each run sees one of them (workflow/on_gpu.sh)
+    config = dict(profile=o.profile, reports=o.reports, runs=o.runs, gpu_runs=share) | {k: v for k, v in more.items() if v is not None}
     log, here = _log(o), getattr(o, 'on', 'local') == 'local'
-    how = ['--snakefile', 'workflow/Snakefile', '--nolock', '--rerun-incomplete', '--keep-going', '--cores', str(o.cores), '--resources', f"gpu={getattr(o, 'gpu_runs', 4)}"]
+    how = ['--snakefile', 'workflow/Snakefile', '--nolock', '--rerun-incomplete', '--keep-going', '--cores', str(o.cores), '--resources', f'gpu={share * n_gpus}']
     command = ['snakemake', *(how if here else ON_CLUSTER), '--config', *(f'{k}={v}' for k, v in config.items()), '--', *targets]
     lock_run(log, what=f'in {o.reports}')      # two workflows would write one log; a lock of our own ends with its process, Snakemake's does not
     try:
