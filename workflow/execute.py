@@ -1,8 +1,9 @@
 """Papermill, with its arguments, for many notebooks at once: `python -S execute.py NOTEBOOK …`; `execute.py serve SOCKET` makes it begin warm.
 
-Its kernels talk through sockets with names of their own, not through ports, which two kernels that start at the same moment might both choose. And most of the time that a short run or a page takes
-is imports: papermill, then PyTorch, SciPy and seaborn in its kernel. The server, which the workflow starts, has loaded them once, and nothing of this project;
-papermill and its kernel are forks of it, and otherwise what they are without it: processes of their own, with the caller's folder, environment and terminal.
+Its kernels talk through sockets with names of their own, not through ports, which two kernels that start at the same moment might both choose. And most of the
+time that a short run or a page takes is imports: papermill, then PyTorch, SciPy and seaborn in its kernel. The server, which the workflow starts, has loaded them
+once, and nothing of this project; papermill and its kernel are forks of it, and otherwise what they are without it: processes of their own, with the caller's
+folder, environment and terminal.
 """
 import os
 import signal
