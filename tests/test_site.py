@@ -210,7 +210,7 @@ def test_a_claim_begins_a_sheet_and_what_is_not_for_paper_is_left_out(tmp_path):
 
 def doubted(**given):
     claim = SimpleNamespace(id='Q1', quote=f'“{word()}” & <b>', source=word(), tested=f'{word()} # ? = %')
-    run = dict(run_id=word(), environment=dict(versions=dict(torch=word())), code=dict(commit='0123456789'))
+    run = dict(run_id=word(), environment=dict(versions=dict(torch=word())), code=dict(commit='0123456789', dirty=False))
     return SimpleNamespace(text='undecided', because='', claim=claim), [run | dict(run_id=f'{word()}-{i}') for i in range(given.get('n', 3))]
 
 

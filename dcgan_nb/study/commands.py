@@ -209,11 +209,12 @@ def _page(o) -> int:
     dcgan-nb page {claim}
     dcgan-nb page {claim} --runs own
     """
-    pages = {}
+    pages, own = {}, any((project_root()/o.reports/'runs').glob('*/record.json'))
     for claim in chosen_claims(o.claims):
         name = f'project_{claim.project.lower()}'
         if name not in pages: pages[name] = chapter_page(name, Path(o.reports), o.runs)
         print(f'{claim.id}: open {pages[name]}#{claim.id.lower()}')
+    if o.runs == 'own' and not own: print('There are no finished runs of your own yet: the verdicts there are by the published ones.')
     return 0
 
 # %% ../../nbs/study/61_commands.ipynb #aac1a3d3
@@ -264,7 +265,7 @@ def parsed(
     "The command and its options, all of them checked."
     command = COMMANDS[words[0]]
     parser = _Parser(prog=f'dcgan-nb {words[0]}', description=_help(command), formatter_class=argparse.RawDescriptionHelpFormatter)
-    if command.claims: parser.add_argument('claims', nargs=command.claims, help="ids or beginnings of ids; none: all")
+    if command.claims: parser.add_argument('claims', nargs=command.claims, help='ids or beginnings of ids' + '; none: all' * (command.claims == '*'))
     if command.run: parser.add_argument('run', help="a run's id, or its beginning")
     for name in command.options:
         o = OPTIONS[name]

@@ -12,6 +12,7 @@ from html import escape
 from urllib.parse import urlencode, urlsplit
 
 from ..foundations.core import InputError, project_root
+from ..runs.records import code_text
 
 # %% ../../nbs/study/46_problems.ipynb #d115ce41
 def project_settings() -> dict[str, str]:     # name → value, as in settings.ini; empty where there is no such file
@@ -23,8 +24,7 @@ def project_settings() -> dict[str, str]:     # name → value, as in settings.i
 # %% ../../nbs/study/46_problems.ipynb #523f0fcb
 def _versions(runs:list[dict]) -> str:
     "What made the records, the most frequent first."
-    commit = lambda r: f"commit {(r['code']['commit'] or 'unknown')[:8]}"
-    made = Counter(', '.join([*(f'{k} {v}' for k, v in r['environment'].get('versions', {}).items()), commit(r)]) for r in runs)
+    made = Counter(', '.join([*(f'{k} {v}' for k, v in r['environment'].get('versions', {}).items()), code_text(r)]) for r in runs)
     some = [f'{text} ({n} runs)' for text, n in made.most_common(4)]
     return '; '.join(some) + (f'; and {len(made) - len(some)} others' if len(made) > len(some) else '')
 
