@@ -115,9 +115,9 @@ def test_a_wrong_formula_would_be_noticed(right, browser, seed, monkeypatch):
     assert script.count(right) == 1
     page = browser.new_page()
     page.set_content(f'<!doctype html><script>{script.replace(right, wrong)}</script>')
-    off = [np.abs(np.subtract(theirs(page, loss, penalty, 1.5, seed + i), ours(loss, penalty, 1.5, seed + i, monkeypatch))).max() for i in range(4)]
+    off = lambda i: np.abs(np.subtract(theirs(page, loss, penalty, 1.5, seed + i), ours(loss, penalty, 1.5, seed + i, monkeypatch))).max()
+    assert any(off(i) > 1e-3 for i in range(40)), 'some scores are beyond the hinge'
     page.close()
-    assert max(off) > 1e-3
 
 
 @pytest.mark.parametrize('loss, penalty', CASES)

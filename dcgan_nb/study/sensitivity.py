@@ -128,11 +128,11 @@ def random_case(rng:random.Random) -> dict:
     claim = Claim('X1', '', '', '', rng.choice([name for name, rule in RULES.items() if rule.compares_two]), measure, arms=dict(a={}, b={}),
                   delta=rng.choice((0.01, 0.1, 0.3, 1.5, rng.uniform(0.001, 0.8))), needs=rng.choice((0, 10)))
     size, spread = rng.choice((0, 0.02, 0.1, 0.5, 4)), rng.choice((0.005, 0.05, 0.3, 2))
-    step = rng.choice((0.1, 0.01, 1e-9)) * math.pi      # of the values: some are equal, and no mean lies just between two decimals, where languages round differently
+    step = rng.choice((0.1, 0.01, 1e-9)) * math.pi      # of the values: some are equal, and no mean or ratio lies just between two decimals, where languages round differently
     def value(shift):
         if rng.random() < 0.06: return None
         x = shift + rng.gauss(0, spread)
-        return step * (max(round(3 * math.exp(x) / step), 1) if MEASURES[measure].ratio else round(x / step))
+        return step * (round(3 * math.exp(x) / step) + math.sqrt(0.5) if MEASURES[measure].ratio else round(x / step))
     n = rng.choice((1, 2, 4, 6, 6, 6, 7, 8))
     arms = [{s: value(shift) for s in range(n) if rng.random() > 0.04} for shift in (rng.uniform(-size, size), 0.0)]
     others = {f'Y{i}': rng.random()**rng.choice((1, 4)) for i in range(rng.choice((0, 1, 5, 30)))}
