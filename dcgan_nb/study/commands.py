@@ -26,7 +26,7 @@ from .judge import TIMES
 from .plan import print_plan
 from .queue import ON_CLUSTER, asked_queue, cluster_device, place_to_run, queue_lines, write_queue
 from .repeat import audit
-from .terminal import chapter_page, find_run, print_verdicts, run_lines, show_lines, table_lines
+from .terminal import chapter_page, example_claim, find_run, print_verdicts, run_lines, show_lines, table_lines
 from .verify import verify
 
 # %% ../../nbs/study/61_commands.ipynb #8458ef9b
@@ -252,7 +252,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _help(command:Callable) -> str:
     "Its docstring, with a claim that there is as the example."
-    claim = next(c for c in chosen_claims() if c.arms)
+    claim = example_claim()
     lines = dedent('    ' + command.__doc__).format(claim=claim.id, project=claim.project).splitlines()
     examples = [re.split(r'\s+# ', line) for line in lines]
     width = max((len(e[0]) for e in examples if len(e) == 2), default=0)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIDES', 'COLORS', 'GLYPHS', 'WRONG', 'Evidence', 'Verdict', 'style_of', 'glyph_of', 'badge', 'finite',
            'format_number', 'delta_text', 'with_interval', 'change_text', 'headline', 'runs_text', 'budget_text',
-           'study_command', 'seeds_text', 'basis_text', 'failures_text', 'protocol_of']
+           'study_command', 'seeds_text', 'basis_text', 'went_wrong', 'failures_text', 'protocol_of']
 
 # %% ../../nbs/study/42_evidence.ipynb #6219f439
 import math
@@ -144,12 +144,16 @@ def basis_text(v:Verdict) -> str:
 
 WRONG = dict(diverged='diverged', collapsed='collapsed', d_won='ended with a D that had won')
 
+def went_wrong(v:Verdict) -> list[tuple[str, int, int, str]]:     # arm, how many, of how many runs, what they did
+    "The arms whose runs ended badly."
+    return [(arm, found[name], found['runs'], what) for arm, found in v.by_arm.items() for name, what in WRONG.items() if found.get(name)]
+
 def failures_text(v:Verdict) -> str:
     "What went wrong in which arm, with Wilson intervals of the rates, and how many runs are missing."
     def rate(arm, k, n, what):
         low, high = wilson_interval(k, n)
         return f'“{arm}”: {k} of {n} runs {what} (95 % interval of the rate: {100*low:.0f} … {100*high:.0f} %).'
-    some = [rate(arm, found[name], found['runs'], what) for arm, found in v.by_arm.items() for name, what in WRONG.items() if found.get(name)]
+    some = [rate(*wrong) for wrong in went_wrong(v)]
     missing = f'{v.n_missing} planned run{"s have" if v.n_missing > 1 else " has"} no record.' if v.n_missing else ''
     return ' '.join(filter(None, (*(some or ['No run diverged, collapsed, or was won by D.']), missing)))
 
