@@ -71,6 +71,8 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                                                                          'dcgan_nb/foundations/datasets.py'),
                                                'dcgan_nb.foundations.datasets._images_and_labels': ( 'foundations/datasets.html#_images_and_labels',
                                                                                                      'dcgan_nb/foundations/datasets.py'),
+                                               'dcgan_nb.foundations.datasets._kind': ( 'foundations/datasets.html#_kind',
+                                                                                        'dcgan_nb/foundations/datasets.py'),
                                                'dcgan_nb.foundations.datasets._named_folder': ( 'foundations/datasets.html#_named_folder',
                                                                                                 'dcgan_nb/foundations/datasets.py'),
                                                'dcgan_nb.foundations.datasets._packaged': ( 'foundations/datasets.html#_packaged',

@@ -108,6 +108,19 @@ def test_its_command_trains_with_it_and_the_record_says_so(there, words):
     for name in parameters.get('metrics', '').split(): assert any(key.startswith(f'{name}_') for key in record['metrics'])
     if 'penalty' in parameters: assert all(h['penalty'] > 0 for h in record['history']), 'it is logged apart from the loss'
     assert record['metrics'].keys() and all(f"_{parameters.get('feature_extractor', 'clf')}_" in key for key in record['metrics'])
+    again = there('dcgan-nb', 'show', record['run_id']).splitlines()[-1]
+    assert ('-p data_dir FOLDER' in again) == ('data_dir' in parameters), 'nobody else has such images'
+
+
+@pytest.mark.parametrize('change, said', [("measure='recal'", "claim A9: measure='recal' is not known. Did you mean 'recall'?"), ("rule='beter'", "claim A9: rule='beter' is not known. Did you mean 'better'?")])
+def test_a_claim_that_cannot_be_judged_is_refused_before_anything_is_trained(run, tmp_path, change, said):
+    given = dict(id="'A9'", quote="'a sentence'", source="'a text'", tested="'ours'", rule="'better'", arms="dict(hinge=dict(loss='hinge'), bce={})")
+    name, _, value = change.partition('=')
+    arguments = ', '.join(f'{k}={v}' for k, v in (given | {name: value}).items())
+    add = f'import sys; from dcgan_nb.study import claims, commands; claims.load_projects(); claims.CLAIMS.add(claims.Claim({arguments})); sys.exit(commands.main(sys.argv[1:]))'
+    done = run('python', '-c', add, 'study', 'A9', '--profile', 'smoke', '--reports', tmp_path/'reports')
+    assert (done.returncode, done.stderr.strip().partition(' Known:')[0]) == (2, said), done.stderr
+    assert not list(tmp_path.glob('reports/runs/*')) and 'run 1/' not in done.stdout
 
 
 def test_its_claims_are_run_by_the_workflow_and_stand_in_the_book(there):

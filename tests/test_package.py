@@ -126,6 +126,13 @@ def test_idx_files_of_any_shape_come_back(rng, tmp_path):
         assert torch.equal(read_idx(tmp_path/'plain'), x)
 
 
+@pytest.mark.parametrize('wrong, message', [(lambda x, file: (x / 255, file), 'x is a tensor of torch.float32'), (lambda x, file: (x.numpy(), file), 'x is an array of uint8'),
+                                            (lambda x, file: (file, x), 'takes the images first'), (lambda x, file: (x, file.parent/'no'/'x.gz'), 'could not be written: No such file')])
+def test_what_is_no_tensor_of_bytes_is_not_written(wrong, message, tmp_path):
+    with pytest.raises(InputError, match=message): write_idx(*wrong(torch.zeros(2, 3, dtype=torch.uint8), tmp_path/'x.gz'))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize('damage', [lambda raw: raw[:-20], lambda raw: b'', lambda raw: b'\x1f\x8b' + b'x'*50, lambda raw: gzip.compress(b'\0\0\x0d\x01' + b'\0'*9),
                                     lambda raw: gzip.compress(b'\0\0\x08\x03\0\0')])
 def test_damaged_idx_files_are_named(damage, tmp_path, rng):

@@ -21,10 +21,13 @@ from torch import Tensor
 from .core import InputError, Registry, cache_dir, write_file
 
 # %% ../../nbs/foundations/02_datasets.ipynb #22e62bad
+def _kind(x) -> str: return f"{'an array' if isinstance(x, np.ndarray) else 'a tensor'} of {x.dtype}" if hasattr(x, 'dtype') else repr(x)[:60]
+
 def idx_bytes(
     x:Tensor,  # uint8, any shape
 ) -> bytes:    # the idx file, uncompressed: what the SHA-256 of a data set is taken of
-    "A tensor in the idx format."
+    "A tensor in the idx format; an `InputError` if it does not hold bytes."
+    if getattr(x, 'dtype', None) != torch.uint8: raise InputError(f"x is {_kind(x)}, an idx file holds a tensor of bytes: torch.as_tensor(x).to(torch.uint8) makes one of values 0 … 255.")
     return (b'\0\0\x08' + bytes([x.ndim]) + struct.pack(f'>{x.ndim}i', *x.shape) +
             x.contiguous().numpy().tobytes())
 
@@ -33,7 +36,8 @@ def write_idx(
     path:Path,   # ends in .gz
 ) -> None:
     "Write a tensor as a gzipped idx file, the same bytes every time (no date inside)."
-    Path(path).write_bytes(gzip.compress(idx_bytes(x), 9, mtime=0))
+    if not isinstance(path, str|Path): raise InputError(f"path={_kind(path)} is no file's name: write_idx(x, path) takes the images first.")
+    write_file(Path(path), gzip.compress(idx_bytes(x), 9, mtime=0))
 
 # %% ../../nbs/foundations/02_datasets.ipynb #2adf0b46
 def read_idx(

