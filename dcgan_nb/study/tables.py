@@ -71,16 +71,18 @@ def _name(r:dict) -> str:
     differs = ', '.join(f"{k} {'none' if v == '' else v}" for k, v in given.items() if k not in passed_over)
     return f"{given.get('recipe', 'standard')} ({given['profile']}): {differs}".removesuffix(': ')
 
-def _budget(scored:list[dict]) -> float: return float(f'{np.mean([images_seen(r) for r in scored]):.2g}')      # two digits: 59,968 images are 60,000
-
-def _titled(name:str) -> str: return f'{METRICS[name].title} {arrow(METRICS[name])}'
-
+# %% ../../nbs/study/49_tables.ipynb #9ee6793b
 def with_spread(values:list[float]) -> str:
     "Mean ± standard deviation, this with two digits, both with as many decimals: at most three."
     if len(values) < 2: return f'{values[0]:.3g}'
     mean, std = np.mean(values), np.std(values, ddof=1)
     digits = min(3, max(0, 1 - math.floor(math.log10(std)))) if std else 0
     return f'{mean:.{digits}f} ± {std:.{digits}f}'
+
+# %% ../../nbs/study/49_tables.ipynb #58aaafb1
+def _budget(scored:list[dict]) -> float: return float(f'{np.mean([images_seen(r) for r in scored]):.2g}')      # two digits: 59,968 images are 60,000
+
+def _titled(name:str) -> str: return f'{METRICS[name].title} {arrow(METRICS[name])}'
 
 def _board_row(name:str, runs:list[dict], scored:list[dict]) -> dict:
     "Means over the seeds of one configuration; `scored` are the runs that have scores."
