@@ -223,7 +223,7 @@ def test_the_page_shows_what_is_there_and_says_what_is_not(quick_training):
     for cell in (c for c in page['cells'] if c['cell_type'] == 'code'):
         exec(''.join(cell['source']), names)
         if 'parameters' in cell['metadata']['tags']: names['benchmarks_dir'] = str(quick_training[0])
-        if 'display' in names: names['display'] = lambda x: shown.append(x.data if isinstance(x, names['Markdown']) else x.to_html())
+        if 'display' in names: names['display'] = lambda x: shown.append(x if isinstance(x, str) else x.data if isinstance(x, names['Markdown']) else x.to_html())
     text = '\n'.join(shown)
-    assert 'these numbers mean nothing' in text and 'ours, float32' in text
+    assert 'these numbers mean nothing' in text and 'ours, float32' in text and '<figure class="chart">' in text
     assert text.count('No CUDA machine has run') == len(BENCHMARKS) and text.count('No processor has run') == len(BENCHMARKS) - 1
