@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dcgan_nb.foundations.core import InputError, load_projects
 from dcgan_nb.foundations.datasets import ASSETS, DATASETS, TEST_IMAGES, TRAIN_IMAGES, idx_bytes, load_data, read_idx
-from dcgan_nb.gan.networks import build_networks, generator_bytes, load_generator
+from dcgan_nb.gan.networks import build_networks, generate, generator_bytes, load_generator
 from dcgan_nb.gan.state import init
 from dcgan_nb.gan.train import train
 from dcgan_nb.runs.checkpoint import lock_run
@@ -96,6 +96,11 @@ def test_a_bad_generator_file(tmp_path):
         path.write_bytes(content)
         with pytest.raises(InputError, match='generator.safetensors'): load_generator(path)
     with pytest.raises(InputError, match='does not exist'): load_generator(tmp_path/'none')
+    without = next(p for p in sorted(ROOT.glob('reports/records/*')) if p.is_dir() and not (p/'generator.safetensors').exists())
+    with pytest.raises(InputError, match=f'published without it: make show RUN={without.name} prints the command'): load_generator(without)
+    with pytest.raises(InputError, match='it does not say how it was built'): load_generator(ROOT/'dcgan_nb/assets/mnist_clf.safetensors')
+    for nothing in 64, None, [0.5]:
+        with pytest.raises(InputError, match='is no noise: a tensor'): generate(torch.nn.Identity(), nothing)
 
 
 def possible_value(f):

@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import conftest
+import psutil
 import pytest
 from conftest import ROOT
 
@@ -98,7 +99,7 @@ def test_help_teaches(run, capsys):
 
 def test_verdicts_come_in_the_terminal(run, tmp_path):
     shown = make(run, 'verdicts', 'CLAIM=A0 C3', f'REPORTS={tmp_path}').stdout.splitlines()
-    assert [line.split()[0] for line in shown] == ['claim', 'A0', 'C3'] and re.search(r'supported +FID +−6\d % \[.*\] +6 +cpu +published$', shown[1])
+    assert [line.split()[0] for line in shown[:3]] == ['claim', 'A0', 'C3'] and 'C3, “1 channel”: 6 of 6 runs collapsed.' in shown[3:] and re.search(r'supported +FID +−6\d % \[.*\] +6 +cpu +published$', shown[1])
 
 
 def test_changing_the_seeds_does_not_execute_finished_runs_again_and_a_study_makes_nothing_else(run, stand_in, tmp_path):
@@ -153,14 +154,16 @@ def start(stand_in, reports, *more):
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))     # ignored where the tests themselves run in the background
 
 
-@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGKILL], ids=['Ctrl-C', 'killed'])
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=['Ctrl-C', 'ended', 'killed'])
 def test_a_study_that_is_stopped_is_done_by_the_next_call(run, stand_in, tmp_path, how):
     (tmp_path/'do').write_text('wait')
     process = start(stand_in, tmp_path/'reports')
     began(tmp_path/'reports')
-    os.killpg(process.pid, how)
+    if how == signal.SIGTERM: process.terminate()           # nobody but the command is told
+    else: os.killpg(process.pid, how)
     said = process.communicate(timeout=60)[1]
-    if how == signal.SIGINT: assert process.returncode == 2 and said.endswith('interrupted; called again, it goes on with what is missing\n'), said
+    if how == signal.SIGTERM: assert not [p for p in psutil.process_iter(['cmdline']) if str(tmp_path) in ' '.join(p.info['cmdline'] or [])], 'nothing goes on'
+    if how != signal.SIGKILL: assert process.returncode == 2 and said.endswith('interrupted; called again, it goes on with what is missing\n'), said
     (tmp_path/'do').write_text('')
     again = run('dcgan-nb', 'study', 'A4', '--profile', 'smoke', '--reports', tmp_path/'reports', **stand_in)
     assert again.returncode == 0, again.stdout + again.stderr

@@ -120,14 +120,14 @@ def test_floats_are_not_pixels():
 def test_idx_files_of_any_shape_come_back(rng, tmp_path):
     for shape in ((3,), (4, 5), (2, 3, 4), (2, 3, 4, 5)):
         x = torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng)
-        write_idx(x, tmp_path/'x.gz')
-        assert torch.equal(read_idx(tmp_path/'x.gz'), x)
+        write_idx(x, tmp_path/'new'/'x.gz')          # its folder is made
+        assert torch.equal(read_idx(tmp_path/'new'/'x.gz'), x)
         (tmp_path/'plain').write_bytes(idx_bytes(x))
         assert torch.equal(read_idx(tmp_path/'plain'), x)
 
 
 @pytest.mark.parametrize('wrong, message', [(lambda x, file: (x / 255, file), 'x is a tensor of torch.float32'), (lambda x, file: (x.numpy(), file), 'x is an array of uint8'),
-                                            (lambda x, file: (file, x), 'takes the images first'), (lambda x, file: (x, file.parent/'no'/'x.gz'), 'could not be written: No such file')])
+                                            (lambda x, file: (file, x), 'takes the images first')])
 def test_what_is_no_tensor_of_bytes_is_not_written(wrong, message, tmp_path):
     with pytest.raises(InputError, match=message): write_idx(*wrong(torch.zeros(2, 3, dtype=torch.uint8), tmp_path/'x.gz'))
     assert not list(tmp_path.iterdir())

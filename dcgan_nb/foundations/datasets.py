@@ -33,10 +33,11 @@ def idx_bytes(
 
 def write_idx(
     x:Tensor,    # uint8, any shape
-    path:Path,   # ends in .gz
+    path:Path,   # ends in .gz; its folder is made
 ) -> None:
     "Write a tensor as a gzipped idx file, the same bytes every time (no date inside)."
     if not isinstance(path, str|Path): raise InputError(f"path={_kind(path)} is no file's name: write_idx(x, path) takes the images first.")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_file(Path(path), gzip.compress(idx_bytes(x), 9, mtime=0))
 
 # %% ../../nbs/foundations/02_datasets.ipynb #2adf0b46

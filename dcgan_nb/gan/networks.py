@@ -265,6 +265,7 @@ def generate(
     batch_size:int=500,   # images at a time
 ) -> Tensor:              # (n, c, h, w) float32 in [−1, 1], on the same device
     "The images a generator makes of given noise, in eval mode; G is left as it was."
+    if not isinstance(z, Tensor): raise InputError(f"z={z!r} is no noise: a tensor (n, latent_dim) is wanted, as torch.randn(64, G.spec['latent_dim']).")
     if (size := getattr(G, 'spec', {}).get('latent_dim', z.shape[-1])) != z.shape[-1]: raise InputError(f"z has {z.shape[-1]} numbers for each image, and this generator takes {size}.")
     labels = [None] * len(z) if y is None else y.split(batch_size)
     with eval_mode(G): return torch.cat([G(*part).float() for part in zip(z.split(batch_size), labels)])
@@ -319,8 +320,10 @@ def load_generator(
         G = build_generator(**{_RENAMED.get(k, k): v for k, v in spec.items()})
         G.load_state_dict(weights)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; a finished run has its {GENERATOR} in its run folder, of published ones those with seed 0.") from None
+        there = f"the run was published without it: make show RUN={path.parent.name} prints the command that makes it again" if (path.parent/'record.json').exists() else f"a finished run has its {GENERATOR} in its run folder"
+        raise InputError(f"{path} does not exist; {there}.") from None
     except SafetensorError as error: raise InputError(f"{path} is not a safetensors file, or damaged: a run's generator is its {GENERATOR}.") from error
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except KeyError: raise InputError(f"{path} is not a generator written by save_generator: it does not say how it was built.") from None
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} is not a generator written by save_generator: {error}") from error
     return G.to(device).eval().requires_grad_(False)

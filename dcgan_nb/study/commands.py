@@ -9,9 +9,11 @@ __all__ = ['MOST_SEEDS', 'OPTIONS', 'COMMANDS', 'Option', 'parsed', 'main']
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -54,6 +56,10 @@ def _claims(name:str, text:str) -> str:
     chosen_claims(which)                  # raises for an unknown name
     return which
 
+def _cores(name:str, text:str) -> int|str:
+    try: return text if text == 'all' else _whole(name, text)
+    except InputError as error: raise InputError(f"{error} Or all: as many as there are.") from None
+
 def _rungs(name:str, text:str) -> int:
     if (n := _whole(name, text)) > len(TIMES): raise InputError(f"{name}={text!r} is more than there are: the ladder has {len(TIMES)} rungs. Nearest: {len(TIMES)}.")
     return n
@@ -82,7 +88,7 @@ OPTIONS = dict(
     rungs=Option('budgets of the ladder: 1, or 2 (also twice the epochs), 3 (also four times), 4 (also eight times)', '1', _rungs),
     mnist=Option("folder with MNIST's files; the 10,000 test digits are enough", None, _folder),
     runs=Option('of runs that are published and your own, which count: published or own', 'published', _layer),
-    cores=Option('runs at a time; all: as many as there are cores', 'all', lambda name, text: text if text == 'all' else _whole(name, text)),
+    cores=Option('runs at a time; all: as many as there are cores', 'all', _cores),
     gpu_runs=Option('runs that share a GPU', '4', _whole),
     on=Option('where runs are made: local, or slurm', 'local', place_to_run),
     job_minutes=Option('minutes that a job of a cluster should take: short runs share one', '40', _whole),
@@ -97,6 +103,14 @@ def _log(o:argparse.Namespace) -> Path:
     except OSError as error: raise InputError(f'reports={o.reports!r} cannot be made: {error.strerror}.') from None
     return Path(o.reports)/'workflow.log'
 
+def _end(number, frame):
+    "`kill` ends a command with all that it has started, as Ctrl-C does, of which a terminal tells all of them."
+    import psutil             # Snakemake needs it, too
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error, OSError):        # it has ended by itself
+            if os.getpgid(child.pid) == os.getpgrp(): child.send_signal(signal.SIGINT)
+    raise KeyboardInterrupt
+
 def _snakemake(o:argparse.Namespace, *targets:str, **more) -> int:
     "The workflow, with its report in a file; its exit code."
     share, n_gpus = getattr(o, 'gpu_runs', 4), len(os.environ.get('CUDA_VISIBLE_DEVICES', '').split(','))      # where several are named, each run sees one of them (workflow/on_gpu.sh)
@@ -105,6 +119,7 @@ def _snakemake(o:argparse.Namespace, *targets:str, **more) -> int:
     how = ['--snakefile', 'workflow/Snakefile', '--nolock', '--rerun-incomplete', '--keep-going', '--cores', str(o.cores), '--resources', f'gpu={share * n_gpus}']
     command = ['snakemake', *(how if here else ON_CLUSTER), '--config', *(f'{k}={v}' for k, v in config.items()), '--', *targets]
     lock_run(log, what=f'in {o.reports}')      # two workflows would write one log; a lock of our own ends with its process, Snakemake's does not
+    before = signal.signal(signal.SIGTERM, _end)
     try:
         if not here: write_queue(asked_queue(o), o.reports)
         with open(log, 'w') as report, subprocess.Popen(command, stderr=report) as workflow:
@@ -114,7 +129,9 @@ def _snakemake(o:argparse.Namespace, *targets:str, **more) -> int:
                 raise
         o.why = _why(o) if code else ''       # before the next command overwrites the log
         return code
-    finally: unlock_run(log)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        unlock_run(log)
 
 # %% ../../nbs/study/61_commands.ipynb #e8ab9a93
 def _why(o:argparse.Namespace) -> str:

@@ -10,15 +10,17 @@ __all__ = ['table_lines', 'verdict_lines', 'print_verdicts', 'example_claim', 'r
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from ..foundations.core import InputError, nearest, project_root
 from ..runs.config import rerun_command
+from ..runs.ladder import rungs
 from ..runs.records import code_text, read_record, scan_records, score, why_unfinished
 from ..runs.run import published_lines, score_lines
 from .claims import MEASURES, SEEDS, Claim, Records, arm_records, chosen_claims, study_records
 from .evidence import Verdict, budget_text, runs_text, went_wrong
-from .judge import courses, outcome
+from .judge import TIMES, courses, outcome
 from .rules import RULES, effect_text
 
 # %% ../../nbs/study/59_terminal.ipynb #fd6d5eb8
@@ -72,9 +74,10 @@ def print_verdicts(
     "Print them; and those by one's own runs, where these are passed over in favor of published ones."
     records = study_records(f'{reports}/runs', prefer=runs)
     lines = verdict_lines(found := courses(records, which, runs), rungs)
+    if wrong := _went_wrong(found): lines += ['', *wrong]
     if not any(r['layer'] == 'own' or 'twin' in r for r in records):
         if runs == 'own': lines += ['', 'There are no finished runs of your own yet: these verdicts are by the published ones.']
-    elif runs == 'own': lines += ['', *_went_wrong({id: course for id, course in found.items() if _n_own(course)}), *_passed_over(found, records)]
+    elif runs == 'own': lines += ['', *_passed_over(found, records)]
     else:
         own = courses(study_records(f'{reports}/runs', prefer='own'), which, 'own')
         own = {id: course for id, course in own.items() if _n_own(course) > _n_own(found[id])}
@@ -113,6 +116,12 @@ def find_run(
     raise InputError(f"run={name!r} is not there.{nearest(name, [p.name for p in folders])} make runs (dcgan-nb runs) lists your own.")
 
 # %% ../../nbs/study/59_terminal.ipynb #dcab1750
+def _used_by(record:dict) -> str:
+    "Which claims rest on a run."
+    found, profile = Records(rungs(record)), record['config']['profile']
+    claims = [c.id for c in chosen_claims() if any(runs for times in TIMES for runs in arm_records(replace(c, times=times), found, profile).values())]
+    return f"for {', '.join(claims)}" if claims else 'no claim rests on it: none has an arm with just these parameters'
+
 def show_lines(
     folder:Path,      # a run's
 ) -> list[str]:
@@ -121,7 +130,7 @@ def show_lines(
     r = read_record(folder)
     e = r['environment']
     beside = [] if folder.parent == project_root()/'reports/records' else published_lines(r)
-    return [*score_lines(r), *beside, '',
+    return [*score_lines(r), *beside, '', _used_by(r),
             f"{r['data']['title']}, profile {r['config']['profile']}, {len(r['history'])} epoch{'s' * (len(r['history']) > 1)}, " + ', '.join(f'{part} {s:.1f} s' for part, s in r['timings_s'].items() if not part.endswith('_cpu')),
             f"{code_text(r)}; {e['gpu'] or e['cpu']}, threads: {e['n_threads']}; {r['written']}", f'in {os.path.relpath(folder)}', '', 'again:', f"  {rerun_command(r['config'])}"]
 
