@@ -264,17 +264,17 @@ def test_a_page_is_as_light_as_the_reader_s_system_and_samples_stand_on_it_witho
 
 
 def test_every_page_opens_without_errors_and_without_one_request_to_elsewhere(browser, book, pages, site):
-    problems = []
+    problems, page = [], browser.new_page()
+    page.on('request', lambda r: r.url.startswith(own) or problems.append((name, 'request', r.url)))
+    page.on('response', lambda r: r.status >= 400 and problems.append((name, r.status, r.url)))
+    page.on('requestfailed', lambda r: problems.append((name, 'failed', r.url)))
+    page.on('console', lambda m: m.type == 'error' and problems.append((name, 'console', m.text)))
+    page.on('pageerror', lambda e: problems.append((name, 'error', str(e))))
     for path in pages:
         name = path.relative_to(book).as_posix()
         for url in [path.as_uri(), *([site + urllib.parse.quote(name)] if name in SERVED else [])]:
-            page = browser.new_page(viewport=dict(width=1280, height=900))
             own = ('http://127.0.0.1:', 'data:', 'blob:') if url.startswith('http') else ('file:', 'data:', 'blob:')
-            page.on('request', lambda r: r.url.startswith(own) or problems.append((name, 'request', r.url)))
-            page.on('response', lambda r: r.status >= 400 and problems.append((name, r.status, r.url)))
-            page.on('requestfailed', lambda r: problems.append((name, 'failed', r.url)))
-            page.on('console', lambda m: m.type == 'error' and problems.append((name, 'console', m.text)))
-            page.on('pageerror', lambda e: problems.append((name, 'error', str(e))))
+            page.set_viewport_size(dict(width=1280, height=900))
             page.goto(url, wait_until='load')
             if formulas := page.locator('span.math, div.math').count():
                 page.wait_for_function('window.MathJax && MathJax.startup && MathJax.startup.promise')
@@ -284,5 +284,5 @@ def test_every_page_opens_without_errors_and_without_one_request_to_elsewhere(br
                 page.set_viewport_size(dict(width=width, height=900))
                 wide = page.evaluate('document.documentElement.scrollWidth')
                 if wide > width + 1: problems.append((name, f'{wide} pixels wide at {width}', url))
-            page.close()
+    page.close()
     assert not problems

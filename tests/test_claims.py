@@ -151,7 +151,7 @@ def test_a_plan_has_every_run_once_seed_after_seed_the_same_for_all_arms(profile
 @pytest.mark.parametrize('which, hint', [('D2e', "Did you mean 'D2"), ('b7', "claim='b7' is not known. Known: "), ('A0 Z', "claim='Z'"), ('A03', "Did you mean 'A")])
 def test_an_unknown_claim_is_answered_with_the_nearest(which, hint):
     for ask in (chosen_claims, lambda w: plan('cpu', w), lambda w: judge([], w), lambda w: plan_table('cpu', w), lambda w: CLAIMS[w.split()[-1]]):
-        with pytest.raises(InputError, match=r'is not known.*Known: [A-Z]\d') as error: ask(which)
+        with pytest.raises(InputError, match=r'is not known.*Known: [A-Z]') as error: ask(which)
         assert hint in str(error.value)
     assert [c.id for c in chosen_claims('E, D2a D2')] == ['E1', 'E2', 'E3', 'E4', 'E5', 'D2a', 'D2b', 'D2c', 'D2d'] and chosen_claims() == sorted(CLAIMS.values(), key=lambda c: c.id)
 

@@ -111,6 +111,7 @@ def _end(number, frame):
             if os.getpgid(child.pid) == os.getpgrp(): child.send_signal(signal.SIGINT)
     raise KeyboardInterrupt
 
+# %% ../../nbs/study/61_commands.ipynb #9142ab82
 def _snakemake(o:argparse.Namespace, *targets:str, **more) -> int:
     "The workflow, with its report in a file; its exit code."
     share, n_gpus = getattr(o, 'gpu_runs', 4), len(os.environ.get('CUDA_VISIBLE_DEVICES', '').split(','))      # where several are named, each run sees one of them (workflow/on_gpu.sh)
