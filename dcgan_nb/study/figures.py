@@ -159,6 +159,9 @@ def plot_arms(
     if log:
         ax.set_xscale('log')
         _plain_log(ax.xaxis)
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.ticklabel_format(axis='x', useOffset=False)       # 1.0005, not 0.0005 and somewhere + 1
     ax.set(yticks=list(ys.values()), yticklabels=list(ys), ylim=(len(ys) - 0.4, -0.6),
            xlabel=title + (f' ({unit})' if unit else ''))
     ax.grid(axis='y', visible=False)
