@@ -38,6 +38,7 @@ TAKES.distclean   := REPORTS
 taken  := PYTHON HASHES $(foreach goal,$(MAKECMDGOALS),$(TAKES.$(goal)))
 given  := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 $(foreach name,$(filter-out $(taken),$(given)),$(error make$(MAKECMDGOALS:%= %) does not take $(name); it takes $(or $(filter-out PYTHON HASHES,$(taken)),no names)))
+MAKEOVERRIDES :=      # who is called does not hear what was said here: a command that itself calls make says what it wants
 
 q       = '$(subst ','\'',$(1))'
 option  = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-)=$(call q,$($(1))))

@@ -97,6 +97,12 @@ def test_help_teaches(run, capsys):
     assert all(o.help for o in OPTIONS.values())
 
 
+def test_what_make_is_given_is_not_given_to_what_it_calls(run, tmp_path):
+    (tmp_path/'nested.mk').write_text('TAKES.nested := N\ninclude Makefile\nnested:\n\t@make --no-print-directory help\n')
+    done = run('make', '-f', tmp_path/'nested.mk', 'nested', 'N=3')
+    assert done.returncode == 0 and 'make report' in done.stdout, done.stderr
+
+
 def test_verdicts_come_in_the_terminal(run, tmp_path):
     shown = make(run, 'verdicts', 'CLAIM=A0 C3', f'REPORTS={tmp_path}').stdout.splitlines()
     assert [line.split()[0] for line in shown[:3]] == ['claim', 'A0', 'C3'] and 'C3, “1 channel”: 6 of 6 runs collapsed.' in shown[3:] and re.search(r'supported +FID +−6\d % \[.*\] +6 +cpu +published$', shown[1])
