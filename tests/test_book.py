@@ -263,6 +263,17 @@ def test_a_page_is_as_light_as_the_reader_s_system_and_samples_stand_on_it_witho
     page.close()
 
 
+@pytest.mark.parametrize('mode', ['light', 'dark'])
+def test_letters_in_figures_have_the_color_of_the_page(browser, book, mode):
+    page = browser.new_page(color_scheme=mode)
+    page.goto((book/'calibration.html').as_uri())
+    colors = page.eval_on_selector_all('figure.chart svg text, figure.chart svg tspan', 'all => [...new Set(all.map(e => getComputedStyle(e).fill))]')
+    assert colors == [page.evaluate('getComputedStyle(document.querySelector("article")).color')]
+    frames = page.eval_on_selector_all('figure.chart svg g[id^=legend] > g[id^=patch] path', 'all => all.map(e => getComputedStyle(e).fill)')
+    assert frames and set(frames) == {'none'}, 'a legend has no sheet of its own, which would be white in the dark'
+    page.close()
+
+
 def test_every_page_opens_without_errors_and_without_one_request_to_elsewhere(browser, book, pages, site):
     problems, page = [], browser.new_page()
     page.on('request', lambda r: r.url.startswith(own) or problems.append((name, 'request', r.url)))
