@@ -8,9 +8,7 @@ __all__ = ['MEASURES', 'PROJECTS', 'CLAIMS', 'SEEDS', 'SMOKE', 'LAYERS', 'Measur
            'indexed', 'arm_records', 'best_profile', 'arm_values', 'scaled_delta', 'study_records']
 
 # %% ../../nbs/study/41_claims.ipynb #01ff3fe4
-import hashlib
-import json
-import math
+import hashlib, json, math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -157,6 +155,7 @@ class Claim:
     note: str = ''               # what a reader must know of it
 
     project = property(lambda self: self.id[0])
+    measures = property(lambda self: (self.measure, *self.also, *self.readings))      # all that it looks at, the primary one first
     timed = property(lambda self: self.measure in ('seconds', 'memory'))     # do its runs need the machine to themselves?
 
 # %% ../../nbs/study/41_claims.ipynb #586febd9
@@ -213,9 +212,10 @@ def arm_config(
     budget = claim.budgets.get(profile, {}) if profile != 'smoke' else SMOKE
     values = dict(profile=profile) | places | claim.base | budget | drawn(claim.search, seed) | own
     config = RunConfig.planned(**values)
-    if mnist_dir and config.dataset.startswith('mnist'): values['data_dir'] = mnist_dir
-    looked_at = [m for m in (claim.measure, *claim.also, *claim.readings) if m in METRICS]
-    return RunConfig.planned(**values | dict(epochs=config.epochs * claim.times, metrics=[*config.metrics, *looked_at]))
+    changes = dict(data_dir=mnist_dir) if mnist_dir and config.dataset.startswith('mnist') else {}
+    if claim.times > 1: changes['epochs'] = config.epochs * claim.times
+    if more := [m for m in claim.measures if m in METRICS and m not in config.metrics]: changes['metrics'] = [*config.metrics, *more]
+    return RunConfig.planned(**values | changes) if changes else config
 
 def n_seeds(claim:Claim, profile:str) -> int:
     "With how many seeds a claim is planned."

@@ -139,7 +139,7 @@ def check_claim(
     "Raise an `InputError` if a claim cannot be tested as it is written, in any profile."
     try:
         rule = RULES[claim.rule]
-        for name in claim.measure, *claim.also, *claim.readings: MEASURES[name]
+        for name in claim.measures: MEASURES[name]
     except InputError as error: raise InputError(f"claim {claim.id}: {error}") from None
     if rule.n_arms not in (None, len(claim.arms)):
         raise InputError(f"claim {claim.id} has {len(claim.arms)} arms, but the rule {claim.rule!r} takes {rule.n_arms}.")
