@@ -125,7 +125,7 @@ def show_images(
     if ax is None:
         import matplotlib.pyplot as plt
         _, ax = plt.subplots(figsize=(n_cols*scale, -(-len(x) // n_cols)*scale), layout='constrained')
-    ax.imshow(image_grid(x, n_cols), cmap='gray', vmin=0, vmax=255, interpolation='nearest')
+    ax.imshow(image_grid(x, n_cols), cmap='gray', vmin=0, vmax=255, interpolation='none')
     ax.set_axis_off()
     if title: ax.set_title(title, loc='left', fontsize=10)
     return ax

@@ -26,10 +26,12 @@ from .stats import expected_best
 
 # %% ../../nbs/study/45_figures.ipynb #3923ad96
 def set_style() -> None:
-    "Seaborn's white grid and color-blind-safe palette; sharp on high-resolution screens."
+    "Seaborn's white grid and color-blind-safe palette; no sheet of its own, and letters that are read on a light page and on a dark one."
+    letters = dict.fromkeys(('text.color', 'axes.labelcolor', 'xtick.color', 'ytick.color', 'axes.edgecolor'), '0.47')
     sns.set_theme(style='whitegrid', palette='colorblind',
                   rc={'figure.dpi': 110, 'axes.titlesize': 11, 'axes.titlelocation': 'left',
-                      'axes.labelsize': 10, 'legend.fontsize': 9, 'grid.color': '0.5', 'grid.alpha': 0.3, 'axes.edgecolor': '0.5'})
+                      'axes.labelsize': 10, 'legend.fontsize': 9, 'grid.color': '0.5', 'grid.alpha': 0.3,
+                      'figure.facecolor': 'none', 'axes.facecolor': 'none'} | letters)
 
 # %% ../../nbs/study/45_figures.ipynb #ee6b5fef
 class Text(str):
@@ -92,7 +94,7 @@ def show_samples_by_epoch(
     fig, axes = plt.subplots(len(chosen), 1, figsize=(9, 0.6*len(chosen)), layout='constrained',
                              squeeze=False)
     for ax, i in zip(axes.flat, chosen):
-        ax.imshow(pixels[i*height:(i + 1)*height - 1], cmap='gray', vmin=0, vmax=255, interpolation='nearest')
+        ax.imshow(pixels[i*height:(i + 1)*height - 1], cmap='gray', vmin=0, vmax=255, interpolation='none')
         ax.set(xticks=[], yticks=[])
         ax.set_ylabel(f"epoch {record['history'][i]['epoch']}", rotation=0, ha='right', va='center',
                       fontsize=9)
@@ -108,7 +110,7 @@ def show_samples(
                              squeeze=False)
     for ax, (label, r) in zip(axes.flat, runs.items()):
         pixels = np.asarray(Image.open(Path(r['folder'])/'samples.png'))
-        ax.imshow(pixels, cmap='gray', vmin=0, vmax=255, interpolation='nearest')
+        ax.imshow(pixels, cmap='gray', vmin=0, vmax=255, interpolation='none')
         ax.set_axis_off()
         ax.set_title(label)
     return fig
