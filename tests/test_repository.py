@@ -301,3 +301,13 @@ def test_the_package_is_complete():
     assert 'Apache License' in (ROOT/'LICENSE').read_text()
     for name in ('settings.ini', '_toc.yml', '_config.yml', 'constraints.txt', '.ci/run', '.pre-commit-config.yaml', 'workflow/Snakefile'): assert (ROOT/name).is_file()
     assert 'make test' in Path(ROOT/'.ci/run').read_text()
+
+
+def crowded(text): return [block for block in re.split(r'\n\s*\n', text) if '$$' in block and not re.fullmatch(r'\s*\$\$[^$]+\$\$\s*', block)]
+
+
+def test_a_formula_on_lines_of_its_own_has_empty_lines_around_it():
+    "Beside text, the book's Markdown reads `$$` as two inline formulas, and turns what follows it into mathematics; Jupyter's does not."
+    assert not crowded('so\n\n$$ x $$\n\nand $y$') and crowded('so\n$$ x $$') and crowded('$$ x $$\nand') and crowded('so $$x$$.')
+    wrong = [(path.name, block[:60]) for path in NOTEBOOKS for cell in cells(path, 'markdown') for block in crowded(source(cell))]
+    assert not wrong
