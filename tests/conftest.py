@@ -145,6 +145,23 @@ def run():
     return _run
 
 
+EXECUTE = [sys.executable, '-S', 'workflow/execute.py']       # in place of `papermill`, as the workflow calls it
+
+
+@pytest.fixture(scope='session')
+def warm(tmp_path_factory):
+    "The environment in which notebooks begin warm, as they do in the workflow: there is a server that has loaded all."
+    if sys.platform != 'linux':
+        yield dict(DCGAN_NB_WARM='')
+        return
+    there = tmp_path_factory.mktemp('warm')/'socket'
+    process = subprocess.Popen([sys.executable, 'workflow/execute.py', 'serve', there], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline()
+    yield dict(DCGAN_NB_WARM=str(there))
+    process.kill()
+    process.wait()
+
+
 def stand_in(folder, script):
     "The environment in which papermill is this script: a package of its name that comes first."
     package = folder/'stand_in/papermill'

@@ -70,7 +70,7 @@ def pages(book):
     name = lambda p: p.relative_to(book).with_suffix('').as_posix()
     runs = {p for p in book.glob('runs/*.html') if is_run_page(p)}
     alike = {p for p in book.rglob('[0-9][0-9]_*.html') if name(p) not in EXECUTED}
-    return sorted({p for p in book.rglob('*.html') if '_static' not in p.relative_to(book).parts} - runs - alike | {*random.sample(sorted(runs), 3), *random.sample(sorted(alike), 20)})
+    return sorted({p for p in book.rglob('*.html') if '_static' not in p.relative_to(book).parts} - runs - alike | {*random.sample(sorted(runs), 3), *random.sample(sorted(alike), 10)})
 
 
 def is_run_page(path): return path.parent.name == 'runs' and not re.match(r'\d\d_', path.name)

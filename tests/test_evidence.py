@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from conftest import EXECUTE
 
 from dcgan_nb.gan.networks import build_generator, generate, load_generator, save_generator
 from dcgan_nb.runs.records import read_record
@@ -39,10 +40,10 @@ def repeated(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def chapter(run, repeated, tmp_path_factory):
+def chapter(run, warm, repeated, tmp_path_factory):
     def _chapter(name, *given):
         page = tmp_path_factory.mktemp('pages')/f'{name}.ipynb'
-        made = run('papermill', f'nbs/chapters/{name}.ipynb', page, '-p', 'runs_dir', repeated, '-p', 'files_dir', page.parent, '--no-progress-bar', *given, OMP_NUM_THREADS='1')
+        made = run(*EXECUTE, f'nbs/chapters/{name}.ipynb', page, '-p', 'runs_dir', repeated, '-p', 'files_dir', page.parent, '--no-progress-bar', *given, OMP_NUM_THREADS='1', **warm)
         assert made.returncode == 0, made.stderr[-3000:]
         return html(page)
     return _chapter
@@ -79,18 +80,18 @@ def test_the_verdicts_say_whose_runs_they_rest_on(chapter, tmp_path):
     assert '2 seeds, <code>cpu</code><br>runs: own, 2 of them' in row(alone) and '[' in row(alone)
 
 
-def test_a_single_seed_has_no_interval_and_stands_in_a_list_of_its_own(run, repeated, tmp_path):
+def test_a_single_seed_has_no_interval_and_stands_in_a_list_of_its_own(run, warm, repeated, tmp_path):
     for folder in repeated.iterdir():
         if '-s0-' in folder.name: shutil.copytree(folder, tmp_path/'runs'/folder.name)
-    made = run('papermill', 'nbs/chapters/verdicts.ipynb', tmp_path/'page.ipynb', '-p', 'runs_dir', tmp_path/'runs', '-p', 'records_dir', tmp_path/'none', '--no-progress-bar')
+    made = run(*EXECUTE, 'nbs/chapters/verdicts.ipynb', tmp_path/'page.ipynb', '-p', 'runs_dir', tmp_path/'runs', '-p', 'records_dir', tmp_path/'none', '--no-progress-bar', **warm)
     assert made.returncode == 0, made.stderr[-3000:]
     before, after = html(tmp_path/'page.ipynb').split('**One seed each.**')
     row = next(row for row in after.split('<tr>') if '>A0</a>' in row)
     assert '>A0</a>' not in before and 'one seed, no interval' in row and '1 seeds' not in before + after and '[' not in row.split('</td>')[2]
 
 
-def test_an_unknown_layer_is_answered_with_those_there_are(run, tmp_path):
-    made = run('papermill', 'nbs/chapters/verdicts.ipynb', tmp_path/'page.ipynb', '-p', 'prefer', 'mine', '--no-progress-bar')
+def test_an_unknown_layer_is_answered_with_those_there_are(run, warm, tmp_path):
+    made = run(*EXECUTE, 'nbs/chapters/verdicts.ipynb', tmp_path/'page.ipynb', '-p', 'prefer', 'mine', '--no-progress-bar', **warm)
     assert made.returncode != 0 and "runs='mine' is not known. Known: published, own." in made.stderr
 
 

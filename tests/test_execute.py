@@ -22,15 +22,10 @@ def notebook(path, *cells):
     return path
 
 
-@pytest.fixture(scope='module')
-def server(tmp_path_factory):
+@pytest.fixture
+def server(warm):
     "Where a server listens."
-    there = tmp_path_factory.mktemp('warm')/'socket'
-    process = subprocess.Popen([sys.executable, 'workflow/execute.py', 'serve', there], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline()
-    yield str(there)
-    process.kill()
-    process.wait()
+    return warm['DCGAN_NB_WARM']
 
 
 @pytest.fixture(params=['warm', 'cold'])

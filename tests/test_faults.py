@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import BIN, ROOT, tiny_data
+from conftest import BIN, EXECUTE, ROOT, tiny_data
 
 sys.path.insert(0, str(ROOT/'workflow'))
 from endurance import outcome  # noqa: E402
@@ -21,16 +21,17 @@ from dcgan_nb.gan.train import train_epoch
 from dcgan_nb.runs.checkpoint import NEWEST, PREVIOUS, resume, save_checkpoint
 from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.records import read_record, read_records, scan_records
+from dcgan_nb.runs.run import run as train
 
 SMALL = dict(profile='smoke', device='cpu', metrics='fid', epochs=7, g_width=8, d_width=8, n_eval=50, recipe='b_before', checkpoint_epochs=1)   # dropout and soft labels: every random stream
 PARAMETERS = [str(x) for k, v in SMALL.items() for x in ('-p', k, v)]
 
 
-def papermill(out, *parameters, output=subprocess.PIPE, program=(BIN/'papermill',)):
+def papermill(out, *parameters, output=subprocess.PIPE, program=(BIN/'papermill',), **env):
     "Papermill in a process of its own, which Ctrl-C reaches even if the tests run in the background, where a shell has it ignored."
     command = [*program, 'nbs/train.ipynb', out, '--no-progress-bar', '--log-output', *parameters]
     return subprocess.Popen([str(c) for c in command], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
-                            env=os.environ | {'PATH': f'{BIN}{os.pathsep}{os.environ["PATH"]}', 'OMP_NUM_THREADS': '1'}, start_new_session=True,
+                            env=os.environ | {'PATH': f'{BIN}{os.pathsep}{os.environ["PATH"]}', 'OMP_NUM_THREADS': '1'} | env, start_new_session=True,
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
@@ -38,10 +39,9 @@ def papermill(out, *parameters, output=subprocess.PIPE, program=(BIN/'papermill'
 def whole(tmp_path_factory):
     "A run that nothing disturbed."
     runs = tmp_path_factory.mktemp('whole')
-    process = papermill(runs/'out.ipynb', *PARAMETERS, '-p', 'runs_dir', runs)
-    said, _ = process.communicate()
-    assert process.returncode == 0, said
-    return outcome(runs/RunConfig.resolve(**SMALL).run_id)
+    config = RunConfig.resolve(**SMALL, runs_dir=str(runs))
+    train(config, report=None)
+    return outcome(config.run_dir)
 
 
 INTERRUPTIONS = [
@@ -212,10 +212,10 @@ def test_a_kernel_that_never_starts(tmp_path):
 
 
 @pytest.mark.fault('Five runs at once on one machine, as the workflow starts them', 'None is lost: no two kernels can choose the same port, because they have names in place of ports; the same run asked for twice is trained once')
-def test_five_runs_at_once(tmp_path):
+def test_five_runs_at_once(warm, tmp_path):
     tiny = ['-p', 'profile', 'smoke', '-p', 'device', 'cpu', '-p', 'epochs', '1', '-p', 'g_width', '2', '-p', 'd_width', '2', '-p', 'n_eval', '50', '-p', 'metrics', 'fid', '-p', 'runs_dir', tmp_path/'runs']
     logs = [open(tmp_path/f'{i}.log', 'w') for i in range(5)]
-    processes = [papermill(tmp_path/f'{i}.ipynb', *tiny, '-p', 'seed', i % 4, output=logs[i], program=(sys.executable, '-S', 'workflow/execute.py')) for i in range(5)]     # the first and the last are the same run
+    processes = [papermill(tmp_path/f'{i}.ipynb', *tiny, '-p', 'seed', i % 4, output=logs[i], program=EXECUTE, **warm) for i in range(5)]     # the first and the last are the same run
     failed = [Path(log.name).read_text()[-2000:] for p, log in zip(processes, logs) if p.wait() != 0]
     assert not failed, failed[0]
     assert sorted(r['config']['seed'] for r in read_records(tmp_path/'runs')) == list(range(4))

@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from conftest import ROOT
+from conftest import EXECUTE, ROOT
 
 from dcgan_nb.runs.records import read_records
 from dcgan_nb.study.judge import judge
@@ -15,10 +15,10 @@ def files(folder):
 
 
 @pytest.fixture(scope='module')
-def study(run):
+def study(run, warm):
     def _study(reports, *config, more=()):
         return run('snakemake', '--snakefile', 'workflow/Snakefile', '--cores', 2, '--nolock', '--quiet', 'all', '--keep-going', *more,
-                   '--config', f'reports={reports}', *config, '--', 'study', OMP_NUM_THREADS='1')
+                   '--config', f'reports={reports}', *config, '--', 'study', OMP_NUM_THREADS='1', **warm)
     return _study
 
 
@@ -52,10 +52,10 @@ def test_all_seeds_that_were_asked_for_are_judged_and_few_never_decide(done):
     assert (verdict.word, verdict.profile, verdict.n_seeds, verdict.n_runs) == ('undecided', 'smoke', 2, 4), 'two seeds, where one was planned'
 
 
-def test_a_chapter_shows_the_runs_that_are_there(done, run, tmp_path):
+def test_a_chapter_shows_the_runs_that_are_there(done, run, warm, tmp_path):
     page = tmp_path/'project_a.ipynb'
-    made = run('papermill', 'nbs/chapters/project_a.ipynb', page, '-p', 'runs_dir', done[0]/'runs', '-p', 'records_dir', tmp_path/'none',
-               '-p', 'files_dir', tmp_path/'files', '--no-progress-bar', OMP_NUM_THREADS='1')
+    made = run(*EXECUTE, 'nbs/chapters/project_a.ipynb', page, '-p', 'runs_dir', done[0]/'runs', '-p', 'records_dir', tmp_path/'none',
+               '-p', 'files_dir', tmp_path/'files', '--no-progress-bar', OMP_NUM_THREADS='1', **warm)
     assert made.returncode == 0, made.stderr[-3000:]
     text = page.read_text()
     assert 'undecided (leaning' in text and 'not run' in text and 'Traceback' not in text

@@ -1,6 +1,7 @@
 "The workflow: what it makes again and what it leaves alone, with a stand-in for papermill; a project from `make project`; clean notebooks."
 import json
 import os
+import random
 import re
 import shutil
 import sys
@@ -88,16 +89,21 @@ def test_a_finished_run_that_is_made_again_is_counted_among_its_study(workflow, 
     assert done.returncode == 0 and len(calls) == 2 and {'run 1/2', 'run 2/2'} <= {line.split('  ')[0] for line in done.stdout.splitlines()}, done.stdout + done.stderr
 
 
-def test_the_book_has_every_page_and_is_made_from_scratch_only_where_a_title_has_changed(workflow, tmp_path):
+def test_the_book_is_made_from_scratch_only_where_a_title_has_changed(workflow, tmp_path):
     reports = tmp_path/'reports'
+    library = {p: reports/'book'/p.relative_to(ROOT/'nbs') for p in ROOT.glob('nbs/*/[0-9][0-9]_*.ipynb')}
+    chapters = {p: reports/'book'/p.name for p in ROOT.glob('nbs/chapters/*.ipynb')}
+    missing = random.sample(sorted(library.values()), 2) + random.sample(sorted(chapters.values()), 2)
+    for path, page in (library | chapters).items():          # all but these are there, as if they had been made
+        page.parent.mkdir(parents=True, exist_ok=True)
+        if page not in missing: shutil.copy(path, page)
     stale, page, kept = reports/'book/examples/of_another_profile.ipynb', reports/'book/speed.ipynb', reports/'_build/kept'
     stale.parent.mkdir(parents=True)
     stale.write_text('{}')
-    done, _ = workflow('book')
+    done, calls = workflow('book')
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert all(page.is_file() for page in missing)
     assert {p.stem for p in stale.parent.iterdir()} == {RunConfig.resolve(profile='smoke', **given).run_id for given in EXAMPLES.values()}, 'the page of another run has gone'
-    made = {p.relative_to(reports/'book').as_posix() for p in reports.rglob('book/**/*.ipynb')}
-    assert made >= {p.relative_to(ROOT/'nbs').as_posix() for p in ROOT.glob('nbs/*/[0-9][0-9]_*.ipynb')} | {p.name for p in ROOT.glob('nbs/chapters/*.ipynb')}
     for old, new, stays in ('This page measures nothing.', 'This page weighs nothing.', True), ('"# How fast, ', '"# How swift, ', False):
         kept.touch()
         assert old in page.read_text()
