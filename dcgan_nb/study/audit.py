@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PICTURES', 'FEWEST', 'EXACT', 'NOISE', 'DIFFERENT', 'IMPOSSIBLE', 'strata', 'draw', 'repeatable_parts', 'differing',
-           'prediction_interval', 'outside_noise', 'same_arithmetic', 'other_versions', 'grade', 'largest_share',
-           'audit_lines']
+           'prediction_interval', 'outside_noise', 'same_arithmetic', 'other_versions', 'grade', 'other_seeds',
+           'no_ordinary_seeds', 'largest_share', 'audit_lines']
 
 # %% ../../nbs/study/55_audit.ipynb #a201dfab
 import hashlib
@@ -22,7 +22,7 @@ from PIL import Image
 from ..foundations.core import InputError
 from ..runs.ladder import run_of
 from ..scores.metrics import METRICS
-from .claims import arm_records, chosen_claims, indexed
+from .claims import arm_records, chosen_claims, config_key, indexed
 from .judge import TIMES
 from .stats import mean_interval
 
@@ -156,6 +156,28 @@ def _by_seeds(record, repeated, others):
     if len(others) < FEWEST: return IMPOSSIBLE, f'another arithmetic, and only {len(others)} other seeds to compare with; {FEWEST} are needed'
     if outside := outside_noise(record, repeated, others): return DIFFERENT, 'another arithmetic, and no ordinary seed. ' + '; '.join(outside)
     return NOISE, f'another arithmetic; all scores lie where {len(others)} other seeds expect them'
+
+# %% ../../nbs/study/55_audit.ipynb #1e8eae90
+def other_seeds(
+    record:dict,
+    records:list[dict],
+) -> list[dict]:
+    "The records of the same run with other seeds, on the same kind of device."
+    return [r for r in records if r['config']['device'] == record['config']['device'] and r['run_id'] != record['run_id']
+            and config_key(r['config'], 'seed') == config_key(record['config'], 'seed')]
+
+def no_ordinary_seeds(
+    records:list[dict],
+) -> tuple[list[str], int]:      # run ids; out of how many that have enough other seeds to compare with
+    "Records that are not where their own other seeds expect one more, though nothing is wrong with them."
+    arms, found, n = {}, [], 0
+    for r in records: arms.setdefault(config_key(r['config'], 'seed'), []).append(r)
+    for r in records:
+        others = [o for o in other_seeds(r, arms[config_key(r['config'], 'seed')]) if o['metrics'].keys() >= r['metrics'].keys()]
+        if not r['metrics'] or len(others) < FEWEST: continue
+        n += 1
+        if outside_noise(r, r, others): found.append(r['run_id'])
+    return found, n
 
 # %% ../../nbs/study/55_audit.ipynb #6a21f642
 def largest_share(

@@ -27,8 +27,8 @@ from ..foundations.core import InputError, cache_dir, first_line, nearest, proje
 from ..runs.checkpoint import lock_run, unlock_run
 from ..runs.config import pick_device
 from ..runs.records import code_version, environment, read_record
-from .audit import DIFFERENT, IMPOSSIBLE, audit_lines, draw, grade, other_versions, strata
-from .claims import Records, config_key, study_records
+from .audit import DIFFERENT, IMPOSSIBLE, audit_lines, draw, grade, other_seeds, other_versions, strata
+from .claims import Records, study_records
 
 # %% ../../nbs/study/56_repeat.ipynb #a394c99d
 def _git(*args:str) -> subprocess.CompletedProcess:
@@ -178,9 +178,7 @@ def repeat_one(
     try:
         with worktree(record['code']['commit']) as source: again, made, moved = repeated_run(folder, source, runs_dir, mnist)
     except InputError as error: return said | dict(grade=IMPOSSIBLE, why=_reason(first_line(error)))
-    others = [r for r in records if r['config']['device'] == record['config']['device'] and r['run_id'] != record['run_id']
-              and config_key(r['config'], 'seed') == config_key(record['config'], 'seed')]
-    result, why = grade(record, again, others, (folder, made))
+    result, why = grade(record, again, other_seeds(record, records), (folder, made))
     shutil.rmtree(runs_dir)      # the next repetition is one of its own
     return said | dict(grade=result, why=why, changed=_changes(record, again), packages={k: list(v) for k, v in moved.items()}, versions=other_versions(record, again),
                        repeated_on=again['environment']['cpu'], seconds=round((datetime.now(timezone.utc) - start).total_seconds()))
