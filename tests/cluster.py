@@ -128,6 +128,11 @@ class Cluster:
         self.wait(lambda: not Path(f'/proc/{pid}').exists(), f'{daemon} has ended')
         path.unlink(missing_ok=True)
 
+    def controller_seconds(self):
+        "What the controller has computed since it was started, in seconds of a processor."
+        user, system = Path(f"/proc/{int((self.folder/'slurmctld.pid').read_text())}/stat").read_text().rsplit(')', 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf('SC_CLK_TCK')
+
     def crash(self, node):
         "A node dies: its daemon, its jobs, and whoever looks after them, at once."
         mine = f'SLURMD_NODENAME={node}'.encode()

@@ -17,6 +17,7 @@ from dcgan_nb.runs.run import run as train_run
 from dcgan_nb.study import repeat
 from dcgan_nb.study.audit import DIFFERENT, EXACT, IMPOSSIBLE, NOISE, audit_lines, draw, grade, largest_share, other_versions, outside_noise, prediction_interval, strata
 from dcgan_nb.study.claims import study_records
+from dcgan_nb.study.commands import main
 from dcgan_nb.study.judge import judge
 from dcgan_nb.study.verify import checks, run_verify, seal
 
@@ -381,11 +382,12 @@ def test_a_missing_seal_is_named(sealed, name):
     with pytest.raises(InputError, match=f'{name} is not there: make seal writes it'): checks(sealed)
 
 
-def test_the_command_says_it_in_its_exit_code(run):
+def test_the_command_says_it_in_its_exit_code(run, capsys):
     done = run('dcgan-nb', 'verify', PYTHONPATH=str(ROOT))
     assert done.returncode == 0 and done.stdout.count('all as published') == 5, done.stderr
-    wrong = run('dcgan-nb', 'audit', '--record', 'fashion_mnist-no-such-run', PYTHONPATH=str(ROOT))
-    assert wrong.returncode == 2 and wrong.stderr.startswith("record='fashion_mnist-no-such-run' is no published run.") and wrong.stderr.count('\n') == 1
+    assert main(['audit', '--record', 'fashion_mnist-no-such-run']) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("record='fashion_mnist-no-such-run' is no published run.") and said.count('\n') == 1
 
 
 # Versions

@@ -1,7 +1,7 @@
 """A study on a real Slurm that is started here: nothing is lost, nothing doubled, and the records are those of a study on one machine, bit for bit.
 
 DCGAN_NB_CLUSTER=1: one batch of two runs whose job is killed. DCGAN_NB_CLUSTER=full (`make test-cluster`): 24 runs on four
-nodes, with everything that goes wrong on a cluster, and 1,000 trivial runs."""
+nodes, with everything that goes wrong on a cluster, and 1,000 trivial runs, whose cost goes to reports/benchmarks/ and from there to the speed page."""
 import os
 import re
 import signal
@@ -19,6 +19,7 @@ from test_workflow import PAPERMILL
 sys.path.insert(0, str(ROOT/'workflow'))
 from endurance import outcome  # noqa: E402
 
+from benchmarks.measure import write_result  # noqa: E402
 from dcgan_nb.study.plan import plan
 
 pytest.importorskip('snakemake_executor_plugin_cluster_generic', reason='it takes Python 3.11')
@@ -136,14 +137,16 @@ def test_whatever_happens_to_a_cluster_the_records_are_those_of_one_machine(clus
 def test_a_run_that_fails_does_not_stop_its_batch_and_a_thousand_trivial_ones_show_what_the_queue_costs(cluster, tmp_path):
     there, env = tmp_path/'there', no_time(tmp_path)
     (tmp_path/'fail').write_text('-p seed 7')
-    start = time.monotonic()
+    start, busy = time.monotonic(), cluster.controller_seconds()
     study = Study(there, '--seeds', '500', '--on', 'slurm', **env)
     said = study.ended(1)
+    busy = cluster.controller_seconds() - busy
     took, ids = time.monotonic() - start, set(plan('smoke', 'A4', seeds=500, device='cpu'))
     failed = {path.parent.name for path in (there/'runs').glob('*/outcome.txt') if path.read_text().startswith('failed: InputError')}
     assert len(ids) == 1000 and len(failed) == 2 and set(finished(there)) == ids - failed and set(finished(there).values()) == {1}
     assert 'Not all runs have finished' in said and all(run_id in said for run_id in failed)
-    print(f'{took:.0f} s for 1000 trivial runs in {len(jobs("completed"))} jobs: {took:.2f} ms for each run')
+    rows = [dict(runs=len(ids), jobs=len(list((there/'queue').glob('*.log'))), seconds=took, controller_seconds=busy)]
+    print(write_result('queue', 'cpu', dict(nodes=len(cluster.nodes), quick=False, repeats=1), rows, ROOT/'reports/benchmarks'), rows)
     (tmp_path/'fail').unlink()
     Study(there, '--seeds', '500', '--on', 'slurm', **env).ended()
     assert set(finished(there)) == ids and set(finished(there).values()) == {1}, 'the next call makes what failed, and nothing else'

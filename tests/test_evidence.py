@@ -11,6 +11,7 @@ from dcgan_nb.gan.networks import build_generator, generate, load_generator, sav
 from dcgan_nb.runs.records import read_record
 from dcgan_nb.study.claims import CLAIMS, arm_records, study_records
 from dcgan_nb.study.judge import judge
+from dcgan_nb.study.plan import publish
 from dcgan_nb.study.rules import effect_text
 
 
@@ -95,14 +96,14 @@ def test_an_unknown_layer_is_answered_with_those_there_are(run, warm, tmp_path):
     assert made.returncode != 0 and "runs='mine' is not known. Known: published, own." in made.stderr
 
 
-def test_changed_code_is_not_published(run, repeated, tmp_path):
-    made = run('python', '-c', f"from dcgan_nb.study.plan import publish; publish({str(repeated)!r}, {str(tmp_path)!r})")
-    assert made.returncode == 0, made.stderr
-    assert len(list(tmp_path.glob('*/record.json'))) == 2 and made.stdout.count('-s0-') == 2 and 'as their code was changed and not committed' in made.stdout
+def test_changed_code_is_not_published(repeated, tmp_path, capsys):
+    publish(str(repeated), str(tmp_path))
+    said = capsys.readouterr().out
+    assert len(list(tmp_path.glob('*/record.json'))) == 2 and said.count('-s0-') == 2 and 'as their code was changed and not committed' in said
     assert all(not json.loads(p.read_text())['code']['dirty'] for p in tmp_path.glob('*/record.json'))
 
 
-def test_the_generator_of_the_first_seed_is_published_in_half_the_bytes(run, repeated, tmp_path):
+def test_the_generator_of_the_first_seed_is_published_in_half_the_bytes(repeated, tmp_path):
     clean = [folder for folder in repeated.iterdir() if '-s1-' in folder.name][:1] + [folder for folder in repeated.iterdir() if '-s0-' in folder.name]
     G = build_generator('dcgan', latent_dim=16, channels=1, size=28, width=8)
     for folder in clean:
@@ -111,8 +112,7 @@ def test_the_generator_of_the_first_seed_is_published_in_half_the_bytes(run, rep
         record = json.loads((folder/'record.json').read_text())
         record['code']['dirty'] = False
         (tmp_path/'runs'/folder.name/'record.json').write_text(json.dumps(record))
-    made = run('python', '-c', f"from dcgan_nb.study.plan import publish; publish({str(tmp_path/'runs')!r}, {str(tmp_path/'out')!r})")
-    assert made.returncode == 0, made.stderr
+    publish(str(tmp_path/'runs'), str(tmp_path/'out'))
     published = list(tmp_path.glob('out/*/generator.safetensors'))
     assert len(published) == 2 and all('-s0-' in path.parent.name for path in published) and len(list(tmp_path.glob('out/*/record.json'))) == 3
     z = torch.randn(20, 16)
