@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,12 @@ SMOKE = 'A4', '--profile', 'smoke'
 
 @pytest.fixture(scope='module')
 def cluster(tmp_path_factory):
-    with Cluster(tmp_path_factory.mktemp('slurm'), nodes=4 if ASKED == 'full' else 1) as cluster: yield cluster
+    with ExitStack() as stack:
+        try: cluster = stack.enter_context(Cluster(tmp_path_factory.mktemp('slurm'), nodes=4 if ASKED == 'full' else 1))
+        except (TimeoutError, OSError, subprocess.CalledProcessError) as error:
+            if ASKED == 'full': raise
+            pytest.skip(f'no Slurm came up here: {error}')
+        yield cluster
 
 
 class Study:
