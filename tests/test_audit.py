@@ -425,4 +425,4 @@ def test_the_page_shows_an_audit_or_says_that_there_is_none(tmp_path, fresh):
     (tmp_path/'some/2030-01-02-abcdef01.json').write_text(json.dumps(dict(code=dict(commit='abcdef0123', dirty=False), asked=dict(claims='', record=''), drawn=['x'] * 30, of=448, machine=machine, results=results)))
     text = page(tmp_path/'some', tmp_path)
     assert '2030-01-02-abcdef01' in text and f'{n_exact + n_bad} of 30 drawn: {n_exact} exact, {n_bad} different' in text and 'A processor' in text
-    assert f'up to {100*largest_share(n_exact + n_bad, n_bad):.3g} %' in text and text.count('a &lt;score&gt; was changed') == n_bad and text.count('Other versions: torch 1.9 → 2.0.') == 1 and 'no audit so far' not in text
+    assert f'up to {100*largest_share(n_exact + n_bad, n_bad):.3g} %' in text and text.count('A &lt;score&gt; was changed.') == n_bad and text.count('Other versions: torch 1.9 → 2.0.') == 1 and 'no audit so far' not in text
