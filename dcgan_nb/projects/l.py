@@ -86,7 +86,7 @@ def plot_smallest_gan(
         ax.streamplot(theta, psi, *smallest_gan_field(theta, psi, weight), color='0.75', linewidth=0.7, density=0.9, arrowsize=0.8)
         ax.plot(*path.T, color=sns.color_palette('colorblind')[0])
         ax.plot(*path[-1], 'o', color=sns.color_palette('colorblind')[3])
-        ax.plot(0, 0, 'k+', ms=12)
+        ax.plot(0, 0, '+', color='0.47', ms=12)
         ax.set(title=f'R₁ with weight {weight:g}' if weight else 'no penalty', xlabel='θ (what G makes; the data are 0)', aspect='equal')
     axes[0, 0].set_ylabel('ψ (what D has learned)')
     return fig
