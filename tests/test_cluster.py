@@ -33,8 +33,10 @@ full = pytest.mark.skipif(ASKED != 'full', reason='make test-cluster, or DCGAN_N
 @pytest.fixture(scope='module')
 def cluster(tmp_path_factory):
     with ExitStack() as stack:
-        try: cluster = stack.enter_context(Cluster(tmp_path_factory.mktemp('slurm'), nodes=4 if ASKED == 'full' else 1))
-        except (TimeoutError, OSError, subprocess.CalledProcessError) as error:
+        try:
+            cluster = stack.enter_context(Cluster(tmp_path_factory.mktemp('slurm'), nodes=4 if ASKED == 'full' else 1))
+            subprocess.run(['sbatch', '--wait', '--output', '/dev/null', '--wrap', 'true'], check=True, capture_output=True, timeout=60)
+        except (TimeoutError, OSError, subprocess.SubprocessError) as error:
             if ASKED == 'full': raise
             pytest.skip(f'no Slurm came up here: {error}')
         yield cluster
@@ -82,7 +84,7 @@ def test_a_job_that_is_killed_is_tried_again_and_passes_over_what_is_finished(cl
     study = Study(there, '--on', 'slurm', **no_time(tmp_path))
     (tmp_path/'wait').touch()
     ids = list(plan('smoke', 'A4', device='cpu'))
-    cluster.wait(lambda: (tmp_path/'calls').exists() and ids[1] in ''.join(p.read_text() for p in (there/'queue').glob('*.log')), 'the second run has begun')
+    cluster.wait(lambda: (tmp_path/'calls').exists() and ids[1] in ''.join(p.read_text() for p in (there/'queue').glob('*.log')), 'the second run has begun', 600)
     subprocess.run(['scancel', *jobs()], check=True)
     (tmp_path/'wait').unlink()
     said = study.ended()
