@@ -127,9 +127,10 @@ seal: $(READY)
 bench: $(READY)
 	@python -m benchmarks $(BENCH) $(call option,DEVICE)
 
+# MAKEFLAGS: `make drift` goes on after a failure (-i); the makes that tests call shall not.
 test: $(READY)
 	@echo "notebooks" && OMP_NUM_THREADS=1 nbdev_test --path nbs --file_re '^[0-9][0-9]_' --n_workers 2 --timing
-	@echo "pytest" && OMP_NUM_THREADS=1 pytest -n 4 --dist loadfile --no-loadscope-reorder
+	@echo "pytest" && MAKEFLAGS= OMP_NUM_THREADS=1 pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # A Slurm from Debian, of four nodes on this machine, and all that goes wrong on a cluster; as root.
 test-cluster: $(READY)
