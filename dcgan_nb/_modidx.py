@@ -763,6 +763,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                       'dcgan_nb.study.audit._by_seeds': ('study/audit.html#_by_seeds', 'dcgan_nb/study/audit.py'),
                                       'dcgan_nb.study.audit._pixels': ('study/audit.html#_pixels', 'dcgan_nb/study/audit.py'),
                                       'dcgan_nb.study.audit.audit_lines': ('study/audit.html#audit_lines', 'dcgan_nb/study/audit.py'),
+                                      'dcgan_nb.study.audit.comparable': ('study/audit.html#comparable', 'dcgan_nb/study/audit.py'),
                                       'dcgan_nb.study.audit.differing': ('study/audit.html#differing', 'dcgan_nb/study/audit.py'),
                                       'dcgan_nb.study.audit.draw': ('study/audit.html#draw', 'dcgan_nb/study/audit.py'),
                                       'dcgan_nb.study.audit.grade': ('study/audit.html#grade', 'dcgan_nb/study/audit.py'),

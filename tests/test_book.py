@@ -111,7 +111,7 @@ def test_a_changed_page_is_made_alone(run, book):
 def test_pages_show_outputs_and_figures(book):
     for page in ('index', 'losses', 'calibration', *EXECUTED):
         text = (book/f'{page}.html').read_text()
-        assert '_images/' in text or '<figure class="chart">' in text, f'{page} shows no figure'
+        assert ('<figure class="chart">' if page in ('losses', 'calibration') else '_images/') in text, f'{page} shows no figure'
         assert 'Traceback' not in text, page
     losses = (book/'losses.html').read_text()
     for label in ('bce', 'mse', 'hinge', 'real reference'): assert f'<th>{label}</th>' in losses

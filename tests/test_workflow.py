@@ -7,11 +7,13 @@ import shutil
 import sys
 
 import pytest
-from conftest import BIN, ROOT, stand_in
+from conftest import BIN, LIBRARY, ROOT, stand_in
 
 from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.parameters import EXAMPLES
 from dcgan_nb.study.plan import plan
+
+PAGES = {p.relative_to(ROOT/'nbs').as_posix(): p for p in LIBRARY} | {p.name: p for p in ROOT.glob('nbs/chapters/*.ipynb')}       # in the book → its notebook
 
 # Copies the notebook as if it had been executed, and notes that it was called. It fails where the file `fail` names one of its arguments.
 PAPERMILL = """#!/usr/bin/env bash
@@ -66,6 +68,7 @@ def test_what_failed_is_tried_again_what_is_done_stays_and_a_dry_run_changes_not
     planned, calls = workflow('study', 'book', more=('--dry-run',))
     assert planned.returncode == 0 and not calls and files(reports) == before
     shown = planned.stdout + planned.stderr
+    assert set(re.findall(rf'output: {reports}/book/(\S+\.ipynb)', shown)) >= PAGES.keys(), 'the book has every page'
     assert f'{runs["minimax"].name}/run.ipynb' in shown and f'output: {runs["bce"]}/run.ipynb' not in shown
 
     fail.unlink()
@@ -89,18 +92,16 @@ def test_a_finished_run_that_is_made_again_is_counted_among_its_study(workflow, 
 
 def test_the_book_is_made_from_scratch_only_where_a_title_has_changed(workflow, tmp_path):
     reports = tmp_path/'reports'
-    library = {p: reports/'book'/p.relative_to(ROOT/'nbs') for p in ROOT.glob('nbs/*/[0-9][0-9]_*.ipynb')}
-    chapters = {p: reports/'book'/p.name for p in ROOT.glob('nbs/chapters/*.ipynb')}
-    missing = random.sample(sorted(library.values()), 2) + random.sample(sorted(chapters.values()), 2)
-    for path, page in (library | chapters).items():          # all but these are there, as if they had been made
-        page.parent.mkdir(parents=True, exist_ok=True)
-        if page not in missing: shutil.copy(path, page)
+    missing = random.sample(sorted(PAGES), 4)
+    for page, path in PAGES.items():          # all but these are there, as if they had been made
+        (reports/'book'/page).parent.mkdir(parents=True, exist_ok=True)
+        if page not in missing: shutil.copy(path, reports/'book'/page)
     stale, page, kept = reports/'book/examples/of_another_profile.ipynb', reports/'book/speed.ipynb', reports/'_build/kept'
     stale.parent.mkdir(parents=True)
     stale.write_text('{}')
-    done, calls = workflow('book')
+    done, _ = workflow('book')
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert all(page.is_file() for page in missing)
+    assert all((reports/'book'/page).is_file() for page in PAGES)
     assert {p.stem for p in stale.parent.iterdir()} == {RunConfig.resolve(profile='smoke', **given).run_id for given in EXAMPLES.values()}, 'the page of another run has gone'
     for old, new, stays in ('This page measures nothing.', 'This page weighs nothing.', True), ('"# How fast, ', '"# How swift, ', False):
         kept.touch()

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PICTURES', 'FEWEST', 'EXACT', 'NOISE', 'DIFFERENT', 'IMPOSSIBLE', 'strata', 'draw', 'repeatable_parts', 'differing',
-           'prediction_interval', 'outside_noise', 'same_arithmetic', 'other_versions', 'grade', 'other_seeds',
-           'no_ordinary_seeds', 'largest_share', 'audit_lines']
+           'prediction_interval', 'outside_noise', 'same_arithmetic', 'other_versions', 'grade', 'comparable',
+           'other_seeds', 'no_ordinary_seeds', 'largest_share', 'audit_lines']
 
 # %% ../../nbs/study/55_audit.ipynb #a201dfab
 import hashlib
@@ -22,7 +22,7 @@ from PIL import Image
 from ..foundations.core import InputError
 from ..runs.ladder import run_of
 from ..scores.metrics import METRICS
-from .claims import arm_records, chosen_claims, config_key, indexed
+from .claims import Records, arm_records, chosen_claims, config_key, indexed
 from .judge import TIMES
 from .stats import mean_interval
 
@@ -149,7 +149,11 @@ def grade(
     if kept := [name for name in ('history', 'scores') if name not in wrong and parts[0][name]]:
         return DIFFERENT, f"repeated bit for bit: {', '.join(kept)}; but not: {listed}"
     if same_arithmetic(record, repeated): return DIFFERENT, f'the arithmetic is the same, as the scores of real images show, but these are other bits: {listed}'
-    return _by_seeds(record, repeated, [r for r in others if r['metrics'].keys() >= record['metrics'].keys()])
+    return _by_seeds(record, repeated, comparable(record, others))
+
+def comparable(record:dict, others:list[dict]) -> list[dict]:
+    "Those that have all scores of a record."
+    return [r for r in others if r['metrics'].keys() >= record['metrics'].keys()]
 
 def _by_seeds(record, repeated, others):
     if not record['metrics']: return NOISE, f"both are {record['status']}; there are no scores"
@@ -160,20 +164,19 @@ def _by_seeds(record, repeated, others):
 # %% ../../nbs/study/55_audit.ipynb #1e8eae90
 def other_seeds(
     record:dict,
-    records:list[dict],
+    records:Records,
 ) -> list[dict]:
     "The records of the same run with other seeds, on the same kind of device."
-    return [r for r in records if r['config']['device'] == record['config']['device'] and r['run_id'] != record['run_id']
-            and config_key(r['config'], 'seed') == config_key(record['config'], 'seed')]
+    arm = records.by_device.get(record['config']['device'], {}).get(config_key(record['config'], 'seed'), {})
+    return [r for r in arm.values() if r['run_id'] != record['run_id']]
 
 def no_ordinary_seeds(
-    records:list[dict],
+    records:Records,
 ) -> tuple[list[str], int]:      # run ids; out of how many that have enough other seeds to compare with
     "Records that are not where their own other seeds expect one more, though nothing is wrong with them."
-    arms, found, n = {}, [], 0
-    for r in records: arms.setdefault(config_key(r['config'], 'seed'), []).append(r)
+    found, n = [], 0
     for r in records:
-        others = [o for o in other_seeds(r, arms[config_key(r['config'], 'seed')]) if o['metrics'].keys() >= r['metrics'].keys()]
+        others = comparable(r, other_seeds(r, records))
         if not r['metrics'] or len(others) < FEWEST: continue
         n += 1
         if outside_noise(r, r, others): found.append(r['run_id'])
