@@ -1046,6 +1046,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
             'dcgan_nb.study.plan': { 'dcgan_nb.study.plan._climbing': ('study/plan.html#_climbing', 'dcgan_nb/study/plan.py'),
                                      'dcgan_nb.study.plan._forward_flops': ('study/plan.html#_forward_flops', 'dcgan_nb/study/plan.py'),
                                      'dcgan_nb.study.plan._minutes': ('study/plan.html#_minutes', 'dcgan_nb/study/plan.py'),
+                                     'dcgan_nb.study.plan._operations': ('study/plan.html#_operations', 'dcgan_nb/study/plan.py'),
                                      'dcgan_nb.study.plan._published': ('study/plan.html#_published', 'dcgan_nb/study/plan.py'),
                                      'dcgan_nb.study.plan._wanted': ('study/plan.html#_wanted', 'dcgan_nb/study/plan.py'),
                                      'dcgan_nb.study.plan.plan': ('study/plan.html#plan', 'dcgan_nb/study/plan.py'),

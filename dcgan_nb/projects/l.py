@@ -6,9 +6,7 @@
 __all__ = ['smallest_gan_field', 'plot_smallest_gan']
 
 # %% ../../nbs/projects/75_l.ipynb #985e4e18
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 
 from ..scores.metrics import STANDARD_METRICS
 from ..study.claims import CLAIMS, PROJECTS, Claim
@@ -76,6 +74,8 @@ def plot_smallest_gan(
     n_steps:int=3000,            # of 0.02 each
 ):                               # the figure
     "The field of the smallest GAN, and a path through it."
+    import matplotlib.pyplot as plt      # every run and command loads the projects, and none of them draws
+    import seaborn as sns
     fig, axes = plt.subplots(1, len(weights), figsize=(4*len(weights), 3.9), layout='constrained', sharey=True, squeeze=False)
     theta, psi = np.meshgrid(np.linspace(-1.5, 1.5, 25), np.linspace(-1.5, 1.5, 25))
     for ax, weight in zip(axes.flat, weights):

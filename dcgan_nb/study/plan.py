@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from ..foundations.core import InputError, project_root, write_file
 from ..foundations.datasets import DATASETS
@@ -47,17 +48,24 @@ def plan(
     return {c.run_id: c for _, _, c in sorted(wanted, key=lambda w: w[:2])}
 
 # %% ../../nbs/study/50_plan.ipynb #2874ec84
+def _operations(net:nn.Module, *given) -> int:
+    "Of one forward pass for one image: each number that a layer makes (or, the other way round, takes) costs its weights, a multiplication and an addition each."
+    counts = []
+    def count(layer, given, made):
+        of = given[0] if isinstance(layer, nn.ConvTranspose2d) else made
+        counts.append(2 * of[0].numel() * layer.weight[0].numel())
+    hooks = [m.register_forward_hook(count) for m in net.eval().modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
+    with torch.no_grad(): net(*given)
+    for hook in hooks: hook.remove()
+    return sum(counts)
+
 @cache
 def _forward_flops(g_spec:str, d_spec:str, n_classes:int) -> tuple[int, int]:
     "Operations of a forward pass of G and of D for one image; the specs are JSON, which can be looked up again."
-    from torch.utils.flop_counter import FlopCounterMode     # slow to import, and most who import this count nothing
     g, d = json.loads(g_spec), json.loads(d_spec)
     z, x = torch.zeros(2, g['latent_dim']), torch.zeros(2, d['channels'], d['size'], d['size'])
-    y, counts = torch.zeros(2, dtype=torch.int64) if n_classes else None, []
-    for net, given in (build_generator(**g), z), (build_discriminator(**d), x):
-        with torch.no_grad(), FlopCounterMode(display=False) as counter: net.eval()(given, y)
-        counts.append(counter.get_total_flops() // 2)
-    return tuple(counts)
+    y = torch.zeros(2, dtype=torch.int64) if n_classes else None
+    return _operations(build_generator(**g), z, y), _operations(build_discriminator(**d), x, y)
 
 def training_flops(
     config:RunConfig,
