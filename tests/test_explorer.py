@@ -24,11 +24,13 @@ RULES_JS, CASES = ROOT/'nbs/assets/rules.js', ROOT/'tests/rules_cases.json'
 def study(): return open_study(runs_dir='no/such/folder')
 
 
-def fresh_cases(n):
+@pytest.fixture(scope='module')
+def cases():
+    "Made up anew each time, and judged by the library."
     seed = int.from_bytes(os.urandom(4), 'big')
     print(f'seed of these cases: {seed}')
     rng = random.Random(seed)
-    return [random_case(rng) for _ in range(n)]
+    return [random_case(rng) for _ in range(300)]
 
 
 JUDGED = """cases => cases.map(({ claim, arms, others, n_epochs }) => {
@@ -54,8 +56,7 @@ def differences(cases, found):
     return [(i, name, ours, theirs[name]) for i, (case, theirs) in enumerate(zip(cases, found, strict=True)) for name, ours in case['verdict'].items() if not same(ours, theirs[name])]
 
 
-def test_the_browser_judges_fresh_cases_as_the_library_does(browser):
-    cases = fresh_cases(300)
+def test_the_browser_judges_fresh_cases_as_the_library_does(browser, cases):
     assert len({case['verdict']['text'] for case in cases}) >= 6, 'nearly every verdict occurs'
     assert not differences(cases, in_the_browser(browser, cases))
 
@@ -91,10 +92,9 @@ def test_the_cases_kept_with_the_tests_are_judged_by_both_as_they_were(browser):
     'm.lower_is_better ? 1 : -1': '1',
     'Object.keys(a).filter(s => s in b)': 'Object.keys(a)',                                         # pairs that are none
     'MIN_SEEDS = 6': 'MIN_SEEDS = 5'}.items())
-def test_a_wrong_rule_would_be_noticed(right, wrong, browser):
+def test_a_wrong_rule_would_be_noticed(right, wrong, browser, cases):
     script = RULES_JS.read_text()
     assert script.count(right) == 1
-    cases = fresh_cases(200)
     assert differences(cases, in_the_browser(browser, cases, script.replace(right, wrong)))
 
 

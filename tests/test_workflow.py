@@ -90,7 +90,7 @@ def test_a_finished_run_that_is_made_again_is_counted_among_its_study(workflow, 
     assert done.returncode == 0 and len(calls) == 2 and {'run 1/2', 'run 2/2'} <= {line.split('  ')[0] for line in done.stdout.splitlines()}, done.stdout + done.stderr
 
 
-def test_the_book_is_made_from_scratch_only_where_a_title_has_changed(workflow, tmp_path):
+def test_the_book_is_made_from_scratch_where_a_title_has_changed(workflow, tmp_path):       # where only a text has: test_book.py
     reports = tmp_path/'reports'
     missing = random.sample(sorted(PAGES), 4)
     for page, path in PAGES.items():          # all but these are there, as if they had been made
@@ -103,12 +103,11 @@ def test_the_book_is_made_from_scratch_only_where_a_title_has_changed(workflow, 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert all((reports/'book'/page).is_file() for page in PAGES)
     assert {p.stem for p in stale.parent.iterdir()} == {RunConfig.resolve(profile='smoke', **given).run_id for given in EXAMPLES.values()}, 'the page of another run has gone'
-    for old, new, stays in ('This page measures nothing.', 'This page weighs nothing.', True), ('"# How fast, ', '"# How swift, ', False):
-        kept.touch()
-        assert old in page.read_text()
-        page.write_text(page.read_text().replace(old, new, 1))
-        done, calls = workflow('book')
-        assert done.returncode == 0 and not calls and kept.exists() == stays, 'every page shows the titles of all'
+    kept.touch()
+    assert '"# How fast, ' in page.read_text()
+    page.write_text(page.read_text().replace('"# How fast, ', '"# How swift, ', 1))
+    done, calls = workflow('book')
+    assert done.returncode == 0 and not calls and not kept.exists(), 'every page shows the titles of all'
 
 
 @pytest.fixture
