@@ -2,7 +2,7 @@
 import subprocess
 import sys
 
-from conftest import MODULES, ROOT, module_name
+from conftest import MODULES, module_name
 
 # A finder that refuses the tools: what imports them fails, as it would where they are not installed.
 # Each module is imported in a process of its own, in which none of ours is there yet, only the large ones of others.
@@ -58,5 +58,5 @@ def test_what_every_start_pays_for_stays_small(tmp_path):
     slow = {'scipy', 'pandas', 'matplotlib', 'seaborn', 'torchmetrics', 'torchvision', 'torch.utils.flop_counter'}
     assert not loaded(['runs.config', 'gan.train', 'runs.records', 'scores.metrics', 'study.claims']) & slow, 'the workflow and the training take these'
     assert not loaded(['study.commands']) & {'scipy.stats', 'matplotlib', 'seaborn', 'torchmetrics', 'torchvision'}, 'a command that is wrong is answered before these'
-    assert not loaded([f'projects.{path.stem}' for path in ROOT.glob('dcgan_nb/projects/[a-z]*.py')]) & slow, 'every run and every command loads the projects'
+    assert not loaded([f'projects.{path.stem}' for path in MODULES if path.parent.name == 'projects']) & slow, 'every run and every command loads the projects'
     assert loaded(['study.judge', 'study.figures', 'study.plan', 'study.pages']) & slow == {'scipy', 'pandas', 'matplotlib', 'seaborn'}
