@@ -856,6 +856,8 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                                                                 'dcgan_nb/study/commands.py'),
                                          'dcgan_nb.study.commands._whole': ('study/commands.html#_whole', 'dcgan_nb/study/commands.py'),
                                          'dcgan_nb.study.commands._why': ('study/commands.html#_why', 'dcgan_nb/study/commands.py'),
+                                         'dcgan_nb.study.commands._workflow': ( 'study/commands.html#_workflow',
+                                                                                'dcgan_nb/study/commands.py'),
                                          'dcgan_nb.study.commands.main': ('study/commands.html#main', 'dcgan_nb/study/commands.py'),
                                          'dcgan_nb.study.commands.parsed': ('study/commands.html#parsed', 'dcgan_nb/study/commands.py')},
             'dcgan_nb.study.evidence': { 'dcgan_nb.study.evidence.Evidence': ('study/evidence.html#evidence', 'dcgan_nb/study/evidence.py'),

@@ -76,7 +76,7 @@ def test_a_wrong_value_of_a_make_variable_is_answered_in_one_sentence_and_nothin
 def test_the_command_that_make_would_call_says_the_same(run, words, capsys, monkeypatch):
     *_, line = make(run, '-n', *words.split()).stdout.splitlines()
     called, *given = shlex.split(line)
-    monkeypatch.setattr(subprocess, 'Popen', None)            # nothing may be started
+    for start in (os, 'fork'), (subprocess, 'Popen'): monkeypatch.setattr(*start, None)            # nothing may be started
     assert called == 'dcgan-nb' and main(given) == 2
     said = capsys.readouterr()
     assert WRONG[words] in said.err and said.err.count('\n') == 1 and not said.out

@@ -9,12 +9,13 @@ __all__ = ['MOST_SEEDS', 'OPTIONS', 'COMMANDS', 'Option', 'parsed', 'main']
 import argparse
 import os
 import re
+import runpy
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from textwrap import dedent
 
@@ -112,24 +113,34 @@ def _end(number, frame):
     raise KeyboardInterrupt
 
 # %% ../../nbs/study/61_commands.ipynb #9142ab82
+_FORK = get_context('fork' if sys.platform == 'linux' else 'spawn')      # a fork has PyTorch already; elsewhere than on Linux it is not safe
+
+def _workflow(arguments:list[str], log:str) -> None:
+    "`python -m snakemake`, in a process of its own."
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.argv, sys.stderr = ['snakemake', *arguments], open(log, 'w', buffering=1)
+    os.dup2(sys.stderr.fileno(), 2)
+    runpy.run_module('snakemake', run_name='__main__', alter_sys=True)
+
 def _snakemake(o:argparse.Namespace, *targets:str, **more) -> int:
     "The workflow, with its report in a file; its exit code."
     share, n_gpus = getattr(o, 'gpu_runs', 4), len(os.environ.get('CUDA_VISIBLE_DEVICES', '').split(','))      # where several are named, each run sees one of them (workflow/on_gpu.sh)
     config = dict(profile=o.profile, reports=o.reports, runs=o.runs, gpu_runs=share) | {k: v for k, v in more.items() if v is not None}
     log, here = _log(o), getattr(o, 'on', 'local') == 'local'
     how = ['--snakefile', 'workflow/Snakefile', '--nolock', '--rerun-incomplete', '--keep-going', '--cores', str(o.cores), '--resources', f'gpu={share * n_gpus}']
-    command = ['snakemake', *(how if here else ON_CLUSTER), '--config', *(f'{k}={v}' for k, v in config.items()), '--', *targets]
+    arguments = [*(how if here else ON_CLUSTER), '--config', *(f'{k}={v}' for k, v in config.items()), '--', *targets]
     lock_run(log, what=f'in {o.reports}')      # two workflows would write one log; a lock of our own ends with its process, Snakemake's does not
+    workflow = _FORK.Process(target=_workflow, args=(arguments, str(log)))
     before = signal.signal(signal.SIGTERM, _end)
     try:
         if not here: write_queue(asked_queue(o), o.reports)
-        with open(log, 'w') as report, subprocess.Popen(command, stderr=report) as workflow:
-            try: code = workflow.wait()
-            except KeyboardInterrupt:          # Snakemake has been told as well, and puts its runs to bed
-                workflow.wait()
-                raise
-        o.why = _why(o) if code else ''       # before the next command overwrites the log
-        return code
+        workflow.start()
+        try: workflow.join()
+        except KeyboardInterrupt:          # Snakemake has been told as well, and puts its runs to bed
+            workflow.join()
+            raise
+        o.why = _why(o) if workflow.exitcode else ''       # before the next command overwrites the log
+        return workflow.exitcode
     finally:
         signal.signal(signal.SIGTERM, before)
         unlock_run(log)

@@ -90,7 +90,9 @@ def make_environment(
     install = [python, '-m', 'pip', 'install', '-q', '-c', source/'constraints.txt']
     for command in ([sys.executable, '-m', 'venv', folder], [*install, 'torch', 'torchvision'], [*install, f'{source}[dev]']):
         done = call([str(c) for c in command], capture_output=True, text=True)
-        if done.returncode: raise InputError(f"its environment could not be made: {(done.stderr.strip() or 'pip said nothing').splitlines()[-1]}")
+        if done.returncode:
+            shutil.rmtree(folder, ignore_errors=True)      # gigabytes, and the disk may be full
+            raise InputError(f"its environment could not be made: {(done.stderr.strip() or 'pip said nothing').splitlines()[-1]}")
     write_file(ready, '')
     return python
 
