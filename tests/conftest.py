@@ -3,10 +3,13 @@ import functools
 import http.server
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
+import traceback
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -143,6 +146,30 @@ def run():
         return subprocess.run([str(c) for c in command], cwd=cwd, env=env | more_env, capture_output=True, text=True,
                               stdin=subprocess.DEVNULL, timeout=timeout)
     return _run
+
+
+def snakemake(*arguments, **more_env):
+    """The workflow, as `run` would call it, but forked from this process, as the commands of the library do: PyTorch, which takes seconds to load, is there
+    already. The result has returncode, stdout and stderr."""
+    import torch  # noqa: F401
+    with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
+        pid, code = os.fork(), 1
+        if not pid:
+            try:
+                os.chdir(ROOT)
+                os.environ.update(more_env, PATH=more_env.get('PATH', f'{BIN}{os.pathsep}{os.environ["PATH"]}'))
+                sys.stdout, sys.stderr = out, err
+                for n, file in enumerate([open(os.devnull), out, err]): os.dup2(file.fileno(), n)
+                sys.argv = ['workflow/schedule.py', '--snakefile', 'workflow/Snakefile', '--nolock', *map(str, arguments)]
+                runpy.run_path(sys.argv[0], run_name='__main__')
+            except SystemExit as end: code = end.code or 0
+            except BaseException: traceback.print_exc(file=err)
+            finally:
+                out.flush(), err.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        said = [file.seek(0) or file.read() for file in (out, err)]
+    return subprocess.CompletedProcess(arguments, code, *said)
 
 
 EXECUTE = [sys.executable, '-S', 'workflow/execute.py']       # in place of `papermill`, as the workflow calls it

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import LIBRARY, ROOT, serious_violations, served
+from conftest import LIBRARY, ROOT, serious_violations, served, snakemake
 
 from dcgan_nb.foundations.core import load_projects
 from dcgan_nb.runs.records import read_record
@@ -22,10 +22,6 @@ sys.path.insert(0, str(ROOT/'workflow'))
 import finish_book  # noqa: E402
 
 load_projects()
-
-
-def snakemake(run, reports, *more):
-    return run('snakemake', '--snakefile', 'workflow/Snakefile', '--cores', 'all', '--nolock', *more, '--config', 'profile=smoke', f'reports={reports}', timeout=1200)
 
 
 # name of a run folder → content of its record
@@ -49,7 +45,7 @@ EXECUTED = 'gan/13_losses', 'study/47_pages', 'projects/75_l'
 
 
 @pytest.fixture(scope='session')
-def book(run, tmp_path_factory):
+def book(tmp_path_factory):
     """The folder with the HTML. Of the library some pages are executed, the others stand in it as they are in `nbs`: `make test` has executed each of them
     before, and a kernel of its own for every page is most of what a book takes. All chapters are executed."""
     if given := os.environ.get('DCGAN_NB_BOOK'): return Path(given).resolve()
@@ -59,7 +55,7 @@ def book(run, tmp_path_factory):
         page = reports/'book'/path.relative_to(ROOT/'nbs')
         page.parent.mkdir(parents=True, exist_ok=True)
         if page.relative_to(reports/'book').with_suffix('').as_posix() not in EXECUTED: shutil.copy(path, page)
-    built = snakemake(run, reports)
+    built = snakemake('--cores', 'all', '--config', 'profile=smoke', f'reports={reports}')
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-6000:]
     return reports/'_build/html'
 
@@ -93,16 +89,16 @@ def test_no_record_breaks_the_book(book, tmp_path):
 
 def test_nothing_is_done_twice(run, book):
     if os.environ.get('DCGAN_NB_BOOK'): pytest.skip('a book that is given is not built')
-    again = snakemake(run, book.parent.parent, '--dry-run')
+    again = run('snakemake', '--snakefile', 'workflow/Snakefile', '--cores', 'all', '--nolock', '--dry-run', '--config', 'profile=smoke', f'reports={book.parent.parent}')
     assert 'Nothing to be done' in again.stdout + again.stderr
 
 
-def test_a_changed_page_is_made_alone(run, book):
+def test_a_changed_page_is_made_alone(book):
     if os.environ.get('DCGAN_NB_BOOK'): pytest.skip('a book that is given is not built')
     page = book.parent.parent/'book/speed.ipynb'
     page.write_text(page.read_text().replace('This page measures nothing.', 'This page weighs nothing.', 1))
     made = {p: p.stat().st_mtime_ns for p in book.rglob('*.html')}
-    built = snakemake(run, book.parent.parent)
+    built = snakemake('--cores', 'all', '--config', 'profile=smoke', f'reports={book.parent.parent}')
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
     assert not {p.stem for p, at in made.items() if p.stat().st_mtime_ns > at} & {'losses', 'verdicts', '10_networks'}
     assert 'This page weighs nothing.' in (book/'speed.html').read_text()

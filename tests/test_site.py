@@ -15,7 +15,7 @@ import fastjsonschema
 import numpy as np
 import pytest
 import yaml
-from conftest import CHROMIUM, ROOT
+from conftest import CHROMIUM, ROOT, snakemake
 from PIL import Image
 
 from dcgan_nb.foundations.core import InputError
@@ -76,8 +76,8 @@ def test_make_hands_its_values_on(run):
     assert done.returncode != 0 and 'is not the address of a folder on the web' in done.stderr.splitlines()[0] and 'Traceback' not in done.stderr
 
 
-def test_without_training_no_run_is_planned(run, tmp_path):
-    plan = lambda *more: run('snakemake', '--snakefile', 'workflow/Snakefile', '--cores', 1, '--nolock', '--dry-run', '--config', f'reports={tmp_path}', 'profile=smoke', *more)
+def test_without_training_no_run_is_planned(tmp_path):
+    plan = lambda *more: snakemake('--cores', 1, '--dry-run', '--config', f'reports={tmp_path}', 'profile=smoke', *more)
     published, trained = plan('examples=published'), plan()
     assert published.returncode == trained.returncode == 0, published.stderr[-2000:]
     shown = published.stdout + published.stderr

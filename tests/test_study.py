@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from conftest import EXECUTE, ROOT
+from conftest import EXECUTE, ROOT, snakemake
 
 from dcgan_nb.runs.records import read_records
 from dcgan_nb.study.judge import judge
@@ -15,10 +15,9 @@ def files(folder):
 
 
 @pytest.fixture(scope='module')
-def study(run, warm):
+def study(warm):
     def _study(reports, *config, more=()):
-        return run('snakemake', '--snakefile', 'workflow/Snakefile', '--cores', 2, '--nolock', '--quiet', 'all', '--keep-going', *more,
-                   '--config', f'reports={reports}', *config, '--', 'study', OMP_NUM_THREADS='1', **warm)
+        return snakemake('--cores', 2, '--quiet', 'all', '--keep-going', *more, '--config', f'reports={reports}', *config, '--', 'study', OMP_NUM_THREADS='1', **warm)
     return _study
 
 

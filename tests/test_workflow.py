@@ -7,7 +7,7 @@ import shutil
 import sys
 
 import pytest
-from conftest import BIN, LIBRARY, ROOT, stand_in
+from conftest import BIN, LIBRARY, ROOT, snakemake, stand_in
 
 from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.parameters import EXAMPLES
@@ -34,7 +34,7 @@ mkdir -p "$html/_static" && cp nbs/assets/* "$html/_static" && date | tee "$html
 
 
 @pytest.fixture
-def workflow(run, tmp_path):
+def workflow(tmp_path):
     "Calls Snakemake on `reports`, a folder of its own, with stand-ins for what executes notebooks and builds the book; says what papermill was called for."
     (tmp_path/'bin').mkdir()
     (tmp_path/'bin/jupyter-book').write_text(JUPYTER_BOOK)
@@ -43,8 +43,7 @@ def workflow(run, tmp_path):
 
     def _workflow(*targets, more=()):
         (tmp_path/'calls').write_text('')
-        done = run('snakemake', '--snakefile', 'workflow/Snakefile', '--cores', 2, '--nolock', '--keep-going', *more, '--config', 'profile=smoke', 'study=A4',
-                   f'reports={tmp_path}/reports', '--', *targets, **env)
+        done = snakemake('--cores', 2, '--keep-going', *more, '--config', 'profile=smoke', 'study=A4', f'reports={tmp_path}/reports', '--', *targets, **env)
         return done, (tmp_path/'calls').read_text().splitlines()
     return _workflow
 
@@ -171,3 +170,12 @@ def test_cleaning_leaves_the_source_alone_whatever_was_run_and_saved(run, copy):
     assert cleaned.returncode == 0, cleaned.stderr
     assert path.read_bytes() == before[path][0], 'no outputs, no counts, the tags are kept'
     assert {p: v for p, v in files(copy/'nbs').items() if p != path} == {p: v for p, v in before.items() if p != path}, 'clean ones are not written again'
+
+
+def test_waiting_jobs_are_not_looked_at_every_second(run, tmp_path):
+    "Snakemake's limit of jobs per second has them looked at by ever more timers; the commands call it without (workflow/schedule.py)."
+    (tmp_path/'Snakefile').write_text("rule made:\n    output: 'made'\n    shell: 'touch made'\n")
+    for program, limited in ((['snakemake'], True), ([sys.executable, ROOT/'workflow/schedule.py'], False)):
+        done = run(*program, '--cores', 1, '--verbose', '--force', cwd=tmp_path)
+        assert done.returncode == 0 and (tmp_path/'made').exists() and ('Submitting maximum 100 job(s)' in done.stderr) == limited, done.stderr
+    assert run(sys.executable, ROOT/'workflow/schedule.py', '--cores', 1, 'other', cwd=tmp_path).returncode == 1

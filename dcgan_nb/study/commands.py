@@ -116,11 +116,11 @@ def _end(number, frame):
 _FORK = get_context('fork' if sys.platform == 'linux' else 'spawn')      # a fork has PyTorch already; elsewhere than on Linux it is not safe
 
 def _workflow(arguments:list[str], log:str) -> None:
-    "`python -m snakemake`, in a process of its own."
+    "Snakemake, in a process of its own."
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    sys.argv, sys.stderr = ['snakemake', *arguments], open(log, 'w', buffering=1)
+    sys.argv, sys.stderr = ['workflow/schedule.py', *arguments], open(log, 'w', buffering=1)
     os.dup2(sys.stderr.fileno(), 2)
-    runpy.run_module('snakemake', run_name='__main__', alter_sys=True)
+    runpy.run_path(sys.argv[0], run_name='__main__')
 
 def _snakemake(o:argparse.Namespace, *targets:str, **more) -> int:
     "The workflow, with its report in a file; its exit code."
