@@ -148,20 +148,19 @@ def run():
     return _run
 
 
-def snakemake(*arguments, **more_env):
-    """The workflow, as `run` would call it, but forked from this process, as the commands of the library do: PyTorch, which takes seconds to load, is there
-    already. The result has returncode, stdout and stderr."""
+def forked(do, more_env):
+    """What a command would do, in a process that is forked from this one: PyTorch, which takes seconds to load, is there already. The result has returncode,
+    stdout and stderr."""
     import torch  # noqa: F401
     with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
         pid, code = os.fork(), 1
         if not pid:
             try:
                 os.chdir(ROOT)
-                os.environ.update(more_env, PATH=more_env.get('PATH', f'{BIN}{os.pathsep}{os.environ["PATH"]}'))
+                os.environ.update({'PATH': f'{BIN}{os.pathsep}{os.environ["PATH"]}'} | more_env)
                 sys.stdout, sys.stderr = out, err
                 for n, file in enumerate([open(os.devnull), out, err]): os.dup2(file.fileno(), n)
-                sys.argv = ['workflow/schedule.py', '--snakefile', 'workflow/Snakefile', '--nolock', *map(str, arguments)]
-                runpy.run_path(sys.argv[0], run_name='__main__')
+                code = do()
             except SystemExit as end: code = end.code or 0
             except BaseException: traceback.print_exc(file=err)
             finally:
@@ -169,7 +168,26 @@ def snakemake(*arguments, **more_env):
                 os._exit(code)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         said = [file.seek(0) or file.read() for file in (out, err)]
-    return subprocess.CompletedProcess(arguments, code, *said)
+    return subprocess.CompletedProcess(do, code, *said)
+
+
+def script(*words, **more_env):
+    "A Python file and what it is given."
+    def do():
+        sys.argv = [str(word) for word in words]
+        runpy.run_path(sys.argv[0], run_name='__main__')
+    return forked(do, more_env)
+
+
+def snakemake(*arguments, **more_env):
+    "The workflow, as a command begins it."
+    return script('workflow/schedule.py', '--snakefile', 'workflow/Snakefile', '--nolock', *arguments, **more_env)
+
+
+def dcgan_nb(*words, **more_env):
+    "A command of the library."
+    from dcgan_nb.study.commands import main
+    return forked(lambda: main([str(word) for word in words]), more_env)
 
 
 EXECUTE = [sys.executable, '-S', 'workflow/execute.py']       # in place of `papermill`, as the workflow calls it

@@ -11,7 +11,7 @@ import time
 import conftest
 import psutil
 import pytest
-from conftest import ROOT
+from conftest import ROOT, dcgan_nb
 
 from dcgan_nb.runs.records import scan_records
 from dcgan_nb.runs.run import run as train
@@ -112,7 +112,7 @@ def test_changing_the_seeds_does_not_execute_finished_runs_again_and_a_study_mak
     reports, calls = tmp_path/'reports', tmp_path/'calls'
     def study(seeds):
         calls.write_text('')
-        done = run('dcgan-nb', 'study', 'A4', '--profile', 'smoke', '--seeds', seeds, '--reports', reports, **stand_in)
+        done = dcgan_nb('study', 'A4', '--profile', 'smoke', '--seeds', seeds, '--reports', reports, **stand_in)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout, sorted(re.search(r'-p seed (\d+)', call)[1] if '-p seed' in call else '0' for call in calls.read_text().splitlines())
     text, made = study(1)
@@ -132,7 +132,7 @@ def test_the_outcome_of_a_run_names_the_cause(run, stand_in, tmp_path, what, out
 def test_a_study_names_the_cause(run, stand_in, tmp_path):
     (tmp_path/'do').write_text('fail')
     outcome = 'failed: ValueError: out of paper'
-    done = run('dcgan-nb', 'study', 'A4', '--profile', 'smoke', '--reports', tmp_path/'reports', **stand_in)
+    done = dcgan_nb('study', 'A4', '--profile', 'smoke', '--reports', tmp_path/'reports', **stand_in)
     runs = [p for p in (tmp_path/'reports/runs').iterdir() if p.is_dir()]
     assert done.returncode != 0 and len(runs) == 2
     for folder in runs:
@@ -173,7 +173,7 @@ def test_a_study_that_is_stopped_is_done_by_the_next_call(run, stand_in, tmp_pat
         assert not [p for p in psutil.process_iter(['cmdline']) if str(tmp_path) in ' '.join(p.info['cmdline'] or [])], 'nothing goes on'
         return
     (tmp_path/'do').write_text('')
-    again = run('dcgan-nb', 'study', 'A4', '--profile', 'smoke', '--reports', tmp_path/'reports', **stand_in)
+    again = dcgan_nb('study', 'A4', '--profile', 'smoke', '--reports', tmp_path/'reports', **stand_in)
     assert again.returncode == 0, again.stdout + again.stderr
     assert len(list((tmp_path/'reports').glob('runs/*/run.ipynb'))) == 2 and 'Not all runs' not in again.stdout
 

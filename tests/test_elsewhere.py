@@ -267,11 +267,11 @@ def test_with_one_gpu_or_none_nothing_is_done(run, tmp_path, gpus, need):
 def test_as_many_runs_begin_as_all_gpus_take(monkeypatch, tmp_path, capsys, gpus, total):
     called = []
     class Workflow:
-        def __init__(self, command, **more): called.extend(command)
-        def __enter__(self): return self
-        def __exit__(self, *error): pass
-        def wait(self): return 0
-    monkeypatch.setattr(commands.subprocess, 'Popen', Workflow)
+        exitcode = 0
+        def __init__(self, target, args): called.extend(args[0])
+        def start(self): pass
+        def join(self): pass
+    monkeypatch.setattr(commands._FORK, 'Process', Workflow)
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     if gpus is not None: monkeypatch.setenv('CUDA_VISIBLE_DEVICES', gpus)
     assert commands.main(['study', 'A4', '--profile', 'smoke', '--gpu-runs', '3', '--reports', str(tmp_path/'reports')]) == 0

@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass
 
 import pytest
-from conftest import EXECUTE, ROOT, fresh_copy
+from conftest import EXECUTE, ROOT, forked, fresh_copy
 
 
 @dataclass
@@ -114,13 +114,15 @@ def test_its_command_trains_with_it_and_the_record_says_so(there, words):
         assert ('-p data_dir FOLDER' in again) == ('data_dir' in parameters), 'nobody else has such images'
 
 
-@pytest.mark.parametrize('change, said', [("measure='recal'", "claim A9: measure='recal' is not known. Did you mean 'recall'?"), ("rule='beter'", "claim A9: rule='beter' is not known. Did you mean 'better'?")])
-def test_a_claim_that_cannot_be_judged_is_refused_before_anything_is_trained(run, tmp_path, change, said):
-    given = dict(id="'A9'", quote="'a sentence'", source="'a text'", tested="'ours'", rule="'better'", arms="dict(hinge=dict(loss='hinge'), bce={})")
-    name, _, value = change.partition('=')
-    arguments = ', '.join(f'{k}={v}' for k, v in (given | {name: value}).items())
-    add = f'import sys; from dcgan_nb.study import claims, commands; claims.load_projects(); claims.CLAIMS.add(claims.Claim({arguments})); sys.exit(commands.main(sys.argv[1:]))'
-    done = run('python', '-c', add, 'study', 'A9', '--profile', 'smoke', '--reports', tmp_path/'reports')
+@pytest.mark.parametrize('change, said', [(dict(measure='recal'), "claim A9: measure='recal' is not known. Did you mean 'recall'?"), (dict(rule='beter'), "claim A9: rule='beter' is not known. Did you mean 'better'?")])
+def test_a_claim_that_cannot_be_judged_is_refused_before_anything_is_trained(tmp_path, change, said):
+    from dcgan_nb.study import claims, commands
+    given = dict(id='A9', quote='a sentence', source='a text', tested='ours', rule='better', arms=dict(hinge=dict(loss='hinge'), bce={}))
+    def add_and_study():
+        claims.load_projects()
+        claims.CLAIMS.add(claims.Claim(**given | change))
+        return commands.main(['study', 'A9', '--profile', 'smoke', '--reports', str(tmp_path/'reports')])
+    done = forked(add_and_study, {})
     assert (done.returncode, done.stderr.strip().partition(' Known:')[0]) == (2, said), done.stderr
     assert not list(tmp_path.glob('reports/runs/*')) and 'run 1/' not in done.stdout
 

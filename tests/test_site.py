@@ -15,7 +15,7 @@ import fastjsonschema
 import numpy as np
 import pytest
 import yaml
-from conftest import CHROMIUM, ROOT, snakemake
+from conftest import CHROMIUM, ROOT, script, snakemake
 from PIL import Image
 
 from dcgan_nb.foundations.core import InputError
@@ -66,8 +66,8 @@ def test_any_folder_of_the_web_is_an_address_and_nothing_else():
 
 
 @pytest.mark.parametrize('given, said', {'--url=example.org/book': 'Nearest: https://example.org/book/.', '--cores=none': 'cores', '--reports=README.md': 'is a file, not a folder'}.items())
-def test_a_wrong_address_is_one_sentence_and_nothing_is_made(run, tmp_path, given, said):
-    done = run(sys.executable, 'workflow/site_folder.py', '--reports', tmp_path/'reports', given)
+def test_a_wrong_address_is_one_sentence_and_nothing_is_made(tmp_path, given, said):
+    done = script('workflow/site_folder.py', '--reports', tmp_path/'reports', given)
     assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1 and not done.stdout and not (tmp_path/'reports').exists()
 
 

@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from conftest import EXECUTE, ROOT, snakemake
+from conftest import EXECUTE, ROOT, dcgan_nb, snakemake
 
 from dcgan_nb.runs.records import read_records
 from dcgan_nb.study.judge import judge
@@ -82,7 +82,7 @@ def test_plan_and_makefile_name_every_command(run):
 
 
 def test_the_page_of_a_claim_is_made_alone(done, run):
-    made = run('dcgan-nb', 'page', 'A4', '--runs', 'own', '--reports', done[0])
+    made = dcgan_nb('page', 'A4', '--runs', 'own', '--reports', done[0])
     assert made.returncode == 0, made.stderr
     page, = (done[0]/'page/own/_build/html').glob('project_*.html')
     assert made.stdout == f'A4: open {page}#a4\n' and 'id="a4"' in page.read_text() and 'class="verdict-box' in page.read_text() and 'runs: own' in page.read_text()
