@@ -82,14 +82,14 @@ nbdev Tests Failed On The Following Notebooks:
 	40_stats.ipynb
 make[1]: [Makefile:175: test] Error 1 (ignored)
 pytest
-FAILED tests/test_a.py::test_one[x] - AssertionError: FAILED is a word
+FAILED tests/test_a.py::test_one[x=1 y] - AssertionError: FAILED is a word
 ERROR tests/test_b.py::test_two
 3 passed, 1 failed
 """
 
 
 def test_what_failed_is_read_from_the_log():
-    assert drift.failures(LOG) == ['tests/test_a.py::test_one[x]', 'tests/test_b.py::test_two', '13_losses.ipynb', '40_stats.ipynb', 'make test']
+    assert drift.failures(LOG) == ['tests/test_a.py::test_one[x=1 y]', 'tests/test_b.py::test_two', '13_losses.ipynb', '40_stats.ipynb', 'make test']
     assert drift.failures('make[1]: *** [Makefile:140: .venv/.ready] Error 1\n') == ['make .venv/.ready']
     assert drift.failures('collected\n812 passed in 3 s\n') == []
     assert drift.failures('collected\n') != [], 'what did not come to its end has not passed'

@@ -27,7 +27,7 @@ def differences(old:str, new:str) -> list[tuple]:      # package, old version, n
 
 def failures(log:str) -> list[str]:      # each once
     "What failed, as make, pytest and nbdev_test say it: tests, notebooks, and steps that ended with an error."
-    tests = re.findall(r'^(?:FAILED|ERROR) (tests/\S+)', log, re.MULTILINE)
+    tests = re.findall(r'^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$', log, re.MULTILINE)
     notebooks = re.search(r'Tests Failed On The Following Notebooks:\s*=*\n((?:[ \t]+\S+\n?)+)', log)
     steps = re.findall(r'^make\S*: (?:\*\*\* )?\[(?:\S+: )?(\S+)\] Error \d+', log, re.MULTILINE)
     found = [*dict.fromkeys([*tests, *(notebooks[1].split() if notebooks else []), *(f'make {step}' for step in steps)])]

@@ -112,7 +112,7 @@ def _end(number, frame):
             if os.getpgid(child.pid) == os.getpgrp(): child.send_signal(signal.SIGINT)
     raise KeyboardInterrupt
 
-# %% ../../nbs/study/61_commands.ipynb #9142ab82
+# %% ../../nbs/study/61_commands.ipynb #59fc02b7
 _FORK = get_context('fork' if sys.platform == 'linux' else 'spawn')      # a fork has PyTorch already; elsewhere than on Linux it is not safe
 
 def _workflow(arguments:list[str], log:str) -> None:
@@ -122,6 +122,7 @@ def _workflow(arguments:list[str], log:str) -> None:
     os.dup2(sys.stderr.fileno(), 2)
     runpy.run_path(sys.argv[0], run_name='__main__')
 
+# %% ../../nbs/study/61_commands.ipynb #9142ab82
 def _snakemake(o:argparse.Namespace, *targets:str, **more) -> int:
     "The workflow, with its report in a file; its exit code."
     share, n_gpus = getattr(o, 'gpu_runs', 4), len(os.environ.get('CUDA_VISIBLE_DEVICES', '').split(','))      # where several are named, each run sees one of them (workflow/on_gpu.sh)
