@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import papermill
 import pytest
-from conftest import ROOT
+from conftest import ROOT, dcgan_nb
 from PIL import Image
 
 from dcgan_nb.foundations.core import InputError
@@ -384,8 +384,8 @@ def test_a_missing_seal_is_named(sealed, name):
     with pytest.raises(InputError, match=f'{name} is not there: make seal writes it'): checks(sealed)
 
 
-def test_the_command_says_it_in_its_exit_code(run, capsys):
-    done = run('dcgan-nb', 'verify', PYTHONPATH=str(ROOT))
+def test_the_command_says_it_in_its_exit_code(capsys):
+    done = dcgan_nb('verify')
     assert done.returncode == 0 and done.stdout.count('all as published') == 5, done.stderr
     assert main(['audit', '--record', 'fashion_mnist-no-such-run']) == 2
     said = capsys.readouterr().err

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, outputs, timeless
+from conftest import EXECUTE, ROOT, outputs, timeless
 
 from dcgan_nb.gan.networks import load_generator
 from dcgan_nb.runs.parameters import PROFILES
@@ -51,15 +51,15 @@ def test_the_generator_loads_from_its_file_alone(hinge):
     assert x.shape == (3, 1, 28, 28) and x.std() > 0.1
 
 
-def test_a_finished_run_is_recognized_and_force_trains_it_again_to_the_same_bits(run, hinge, tmp_path):
-    command = ('papermill', 'nbs/train.ipynb', tmp_path/'out.ipynb', '-p', 'loss', 'hinge', *SMOKE, '-p', 'runs_dir', hinge['runs_dir'])
+def test_a_finished_run_is_recognized_and_force_trains_it_again_to_the_same_bits(run, hinge, warm, tmp_path):
+    command = (*EXECUTE, 'nbs/train.ipynb', tmp_path/'out.ipynb', '-p', 'loss', 'hinge', *SMOKE, '-p', 'runs_dir', hinge['runs_dir'])
     before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in hinge['folder'].iterdir()}
-    again = run(*command)
+    again = run(*command, **warm)
     assert again.returncode == 0, again.stderr
     assert {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in hinge['folder'].iterdir()} == before
     text = outputs(json.loads((tmp_path/'out.ipynb').read_text()))
     assert 'not trained again' in text and 'epoch ' in text
-    forced = run(*command, '-p', 'force', 'True')
+    forced = run(*command, '-p', 'force', 'True', **warm)
     assert forced.returncode == 0, forced.stderr
     after = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in hinge['folder'].iterdir()}
     assert after['record.json'][0] > before['record.json'][0]

@@ -51,7 +51,7 @@ INTERRUPTIONS = [
 
 
 @pytest.mark.parametrize('interrupt', INTERRUPTIONS)
-def test_an_interrupted_run_goes_on_and_ends_the_same(interrupt, whole, tmp_path, request):
+def test_an_interrupted_run_goes_on_and_ends_the_same(interrupt, whole, warm, tmp_path, request):
     folder = tmp_path/RunConfig.resolve(**SMALL).run_id
     process = papermill(tmp_path/'out.ipynb', *PARAMETERS, '-p', 'runs_dir', tmp_path)
     while not (folder/PREVIOUS).exists():
@@ -68,7 +68,8 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(interrupt, whole, tmp_path
     kernel.wait(timeout=60)                                       # none is left behind
     assert not (folder/'record.json').exists() and not read_records(tmp_path)
     assert 'goes on from its checkpoint' in scan_records(tmp_path)[1][str(folder)]
-    process = papermill(tmp_path/'again.ipynb', *PARAMETERS, '-p', 'runs_dir', tmp_path)
+    program = dict(program=EXECUTE, **warm) if signalled else {}        # asked for as the workflow does, or as before
+    process = papermill(tmp_path/'again.ipynb', *PARAMETERS, '-p', 'runs_dir', tmp_path, **program)
     said, _ = process.communicate()
     assert process.returncode == 0, said
     assert 'Resumed after epoch' in (tmp_path/'again.ipynb').read_text()
