@@ -108,7 +108,7 @@ def test_verdicts_come_in_the_terminal(run, tmp_path):
     assert [line.split()[0] for line in shown[:3]] == ['claim', 'A0', 'C3'] and 'C3, “1 channel”: 6 of 6 runs collapsed.' in shown[3:] and re.search(r'supported +FID +−6\d % \[.*\] +6 +cpu +published$', shown[1])
 
 
-def test_changing_the_seeds_does_not_execute_finished_runs_again_and_a_study_makes_nothing_else(run, stand_in, tmp_path):
+def test_changing_the_seeds_does_not_execute_finished_runs_again_and_a_study_makes_nothing_else(stand_in, tmp_path):
     reports, calls = tmp_path/'reports', tmp_path/'calls'
     def study(seeds):
         calls.write_text('')
@@ -129,7 +129,7 @@ def test_the_outcome_of_a_run_names_the_cause(run, stand_in, tmp_path, what, out
     assert (tmp_path/'runs/a_run/outcome.txt').read_text().strip() == outcome == scan_records(tmp_path/'runs')[1][str(tmp_path/'runs/a_run')]
 
 
-def test_a_study_names_the_cause(run, stand_in, tmp_path):
+def test_a_study_names_the_cause(stand_in, tmp_path):
     (tmp_path/'do').write_text('fail')
     outcome = 'failed: ValueError: out of paper'
     done = dcgan_nb('study', 'A4', '--profile', 'smoke', '--reports', tmp_path/'reports', **stand_in)
@@ -161,7 +161,7 @@ def start(stand_in, reports, *more):
 
 
 @pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=['Ctrl-C', 'ended', 'killed'])
-def test_a_study_that_is_stopped_is_done_by_the_next_call(run, stand_in, tmp_path, how):
+def test_a_study_that_is_stopped_is_done_by_the_next_call(stand_in, tmp_path, how):
     (tmp_path/'do').write_text('wait')
     process = start(stand_in, tmp_path/'reports')
     began(tmp_path/'reports')

@@ -81,7 +81,7 @@ def test_plan_and_makefile_name_every_command(run):
     assert 'CLAIM' in (ROOT/'README.md').read_text()
 
 
-def test_the_page_of_a_claim_is_made_alone(done, run):
+def test_the_page_of_a_claim_is_made_alone(done):
     made = dcgan_nb('page', 'A4', '--runs', 'own', '--reports', done[0])
     assert made.returncode == 0, made.stderr
     page, = (done[0]/'page/own/_build/html').glob('project_*.html')

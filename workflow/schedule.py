@@ -3,7 +3,7 @@
     python workflow/schedule.py --snakefile workflow/Snakefile …         everything else as `snakemake` is given it
 
 The limit is kept by timers, and each job that starts adds one that goes on for as long as jobs wait for a core (Snakemake 9.27, job_scheduler.py):
-every second, each of them has the files of all waiting jobs looked at again. While a report trained, that took a fifth of a core.
+every second, each of them has the files of all waiting jobs looked at again. While a book was built, that took a fifth of a core.
 """
 import sys
 
