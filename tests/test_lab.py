@@ -2,6 +2,7 @@
 import os
 import random
 import shutil
+import statistics
 
 import numpy as np
 import pytest
@@ -176,14 +177,20 @@ def test_coverage_counts_as_the_library_does(computer, seed):
 
 # What the presets promise, at the places that they name
 
+MODES = 'settings => { const it = lab.gan(settings); return [1000, 250, 250].map(n => lab.covered(it.modes, lab.samples(lab.train(it, n))).modes) }'
+
+
 @pytest.mark.parametrize('name', PRESETS)
 def test_a_preset_shows_what_it_says(name, computer):
     settings = DEFAULTS | PRESETS[name]['settings']
-    it, other = (computer.evaluate(TRAINED, [settings | more, 400 if name == 'vanishing' else 1500]) for more in ({}, PRESETS[name]['instead']))
-    if name == 'vanishing': assert it['gGrad'] < other['gGrad']/100 and it['covered']['modes'] == 0 < other['covered']['modes']
-    if name == 'collapse': assert it['covered']['modes'] <= 2 and other['covered']['modes'] >= 7
+    both = [settings | more for more in ({}, PRESETS[name]['instead'])]
+    if name == 'vanishing':
+        it, other = (computer.evaluate(TRAINED, [given, 400]) for given in both)
+        assert it['gGrad'] < other['gGrad']/100 and it['covered']['modes'] == 0 < other['covered']['modes']
+    else: it, other = (statistics.median(computer.evaluate(MODES, given)) for given in both)      # of three moments: points are on their way from place to place
+    if name == 'collapse': assert it <= 2 and other >= 7
     if name == 'r1':
-        assert it['covered']['modes'] >= 7 and other['covered']['modes'] <= 4
+        assert it >= 7 and other <= 4
         distance = computer.evaluate('settings => ["r1", "none"].map(penalty => { let p = [1, 0]; for (let i = 0; i < 500; i++) p = lab.smallestStep({ ...settings, penalty }, ...p); return Math.hypot(...p) })', settings)
         assert distance[0] < 1e-3 and 0.9 < distance[1] < 1.1
 
