@@ -1,38 +1,47 @@
-"""The search behind the recipes `best` and `best_cond`: successive halving over random settings, with what it cost.
+"""The search behind the recipes `best` and `best_cond`: which settings draw best in the processor seconds that `standard` takes?
 
-It begins with labels: random settings first, then variations of the best of them. Without labels only the settings that came far are tried again.
+It begins with labels: the settings of last time and random ones, then variations of the best of them, then more seeds for the finalists; and without
+labels the finalists alone. How many epochs a trial gets follows from its speed: a few of its steps take turns with steps of `standard`.
 
-A trial is a run like any other: its folder lies in reports/search, so a search that was stopped goes on. Two trials run at a time on two cores, one
-thread each. The seeds, from 100, are none that a published figure uses. It takes hours, so `make bench` leaves it out: `python -m benchmarks.search`.
+Each trial is a run like any other, two at a time, one thread each, with seeds from 100, which no published figure uses. The result is written after
+every trial, so a search that was stopped goes on, here or on another machine, with what reports/benchmarks/search-cpu.json has; rounds are over when
+`parameters` says so. It takes hours, so `make bench` leaves it out: `python -m benchmarks.search`.
 """
+import json
 import os
 import random
+import time
 from multiprocessing import get_context
+from statistics import mean, median
+
+import torch
 
 from benchmarks import measure as m
+from dcgan_nb.foundations.core import project_root
 from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.run import run
 from dcgan_nb.study.claims import measured
 
-FOLDER = 'reports/search'
+LAST = dict(width=16, n_blocks=1, batch_size=16, g_lr=2e-3, d_over_g=2, beta1=0.0, beta2=0.9, ema=0.998, lr_decay='cosine', loss='rpgan',
+            penalty_weight=0.1, penalty_every=4, minibatch_std=True)      # found by a first search, of 29 trials, whose epochs cost more seconds than those of `standard`
 SPACE = dict(
-    width=[16, 24, 32],
+    width=[12, 16, 24, 32],
+    n_blocks=[1, 2],
     batch_size=[16, 32, 64],
-    g_lr=[3e-4, 5e-4, 1e-3, 2e-3],
-    d_over_g=[0.5, 1, 2],                     # D's learning rate as a multiple of G's
+    g_lr=[1e-3, 2e-3, 4e-3],
+    d_over_g=[1, 2, 4],                       # D's learning rate as a multiple of G's
     beta1=[0.0, 0.5],
     beta2=[0.9, 0.99, 0.999],
-    ema=[0.99, 0.998],
-    lr_decay=['constant', 'linear', 'cosine'],
+    ema=[0.99, 0.998, 0.999],
+    lr_decay=['linear', 'cosine'],
     loss=['bce', 'hinge', 'rpgan'],
     penalty_weight=[0.02, 0.1, 0.5],
+    penalty_every=[4, 8, 16],
     minibatch_std=[False, True],
 )
-NEARBY = SPACE | dict(width=[16, 24], g_lr=[1e-3, 2e-3, 4e-3], d_over_g=[1, 2, 4], ema=[0.99, 0.995, 0.998])     # of variations
-KEPT = 0.6                                    # chance of each setting to stay as it is in a variation
-EPOCHS = {16: 3, 24: 2, 32: 2}                # that about fill the budget: what `standard` takes for 240,000 images
-PARENTS = 3                                   # settings that are varied
-RUNGS = [dict(trials=20, share=0.5, seeds=1), dict(trials=14, share=0.5, seeds=1), dict(trials=5, share=1, seeds=1), dict(trials=2, share=1, seeds=3)]
+KEPT = 0.7                                    # chance of each setting to stay as it is in a variation
+PARENTS = 4                                   # settings that are varied
+ROUNDS = dict(random=18, varied=18, finals=4, last=2)     # settings; the last two rounds give them more seeds, two in all and four in all
 SHOWN = 'fid', 'is', 'recall', 'precision'
 
 
@@ -42,65 +51,116 @@ def trial(rng:random.Random) -> dict:
 
 
 def variation(rng:random.Random, settings:dict) -> dict:
-    "The same settings, some of them drawn anew."
-    return {name: settings[name] if rng.random() < KEPT else rng.choice(values) for name, values in NEARBY.items()}
+    "The same settings, at least one of them drawn anew."
+    while (varied := {name: settings[name] if rng.random() < KEPT else rng.choice(values) for name, values in SPACE.items()}) == settings: pass
+    return varied
 
 
-def parameters(chosen:dict, conditional:bool, share:float, seed:int) -> dict:
-    "What `RunConfig` takes for a trial."
-    c = dict(chosen)
-    width, ratio, std = c.pop('width'), c.pop('d_over_g'), c.pop('minibatch_std')
+def parameters(settings:dict, conditional:bool, seed:int) -> dict:
+    "What `RunConfig` takes for a trial, but for its epochs."
+    c = dict(settings)
+    width, n_blocks, ratio, std = (c.pop(name) for name in ('width', 'n_blocks', 'd_over_g', 'minibatch_std'))
     return c | dict(
-        profile='full', device='cpu', arch='resnet', g_width=width, d_width=width, d_lr=c['g_lr'] * ratio, d_options='minibatch_std=True' if std else '',
-        penalty='r1r2' if c['loss'] == 'rpgan' else 'r1', penalty_every=4, conditional=conditional, epochs=max(1, round(EPOCHS[width] * share)),
-        seed=seed, runs_dir=FOLDER)
+        profile='full', device='cpu', arch='resnet', g_width=width, d_width=width, d_lr=c['g_lr'] * ratio, g_options=f'n_blocks={n_blocks}',
+        d_options=f'n_blocks={n_blocks} minibatch_std={std}', penalty='r1r2' if c['loss'] == 'rpgan' else 'r1', conditional=conditional, seed=seed,
+        runs_dir='reports/search')
+
+
+def steps_of(config:RunConfig, n:int):    # a function that trains on n images
+    "A few steps of a GAN, whatever its images."
+    from dcgan_nb.gan.train import d_step, g_step
+    gan = m.fast_gan(config)
+    x, y = torch.rand(config.batch_size, 1, 28, 28)*2 - 1, torch.arange(config.batch_size) % config.n_classes if config.n_classes else None
+    def steps():
+        for _ in range(n // config.batch_size):
+            d_step(gan, x, y)
+            g_step(gan, x, y)
+    return steps
+
+
+def relative_cost(values:dict, n:int=1024, repeats:int=5) -> float:
+    "Processor seconds of an image, as a multiple of those of `standard`."
+    variants = dict(standard=steps_of(RunConfig.resolve(profile='cpu', device='cpu'), n), ours=steps_of(RunConfig.resolve(**values, epochs=1), n))
+    timings = m.interleave(variants, repeats, clock=time.process_time, report=lambda *_, **__: None)
+    return median(b / a for a, b in zip(*(timings[name].seconds for name in variants)))
+
+
+def epochs_for(cost:float, budget:int) -> int:
+    "As many as fit into the budget, a number of epochs of `standard`, give or take a tenth of it; at least one."
+    return max(1, int(1.1 * budget / cost))
+
+
+def result(values:dict) -> dict:
+    "A trial's scores, and what it cost."
+    os.nice(19)
+    torch.set_num_threads(1)
+    budget = RunConfig.resolve(profile='cpu', device='cpu').epochs
+    if 'epochs' not in values:
+        cost = relative_cost(values)
+        values = values | dict(epochs=epochs_for(cost, budget))
+    else: cost = None           # in a quick try
+    record = run(RunConfig.resolve(**values), report=None)
+    return dict(run_id=record['run_id'], seed=values['seed'], epochs=values['epochs'], status=record['status'], seconds=record['timings_s'].get('train_cpu'),
+                cost=cost and cost * values['epochs'] / budget, **{name: measured(name, record) for name in SHOWN})
 
 
 def quick(values:dict) -> dict:
     return values | dict(profile='smoke', dataset='fashion_mnist_sample', n_eval=500, g_width=4, d_width=4, epochs=1, runs_dir='reports/search-quick')
 
 
-def result(values:dict) -> dict:
-    "A trial's scores, and what it cost."
-    os.nice(19)
-    record = run(RunConfig.resolve(**values), report=None)
-    return dict(run_id=record['run_id'], epochs=values['epochs'], seed=values['seed'], status=record['status'], seconds=record['timings_s'].get('train'),
-                **{name: measured(name, record) for name in SHOWN})
+class Search:
+    "What has been tried, and a file that always has all of it."
+    def __init__(self, is_quick:bool, report=print):
+        self.is_quick, self.report, self.rows = is_quick, report, []
+        self.rounds = {name: min(n, 2) for name, n in ROUNDS.items()} if is_quick else ROUNDS
+        self.folder = project_root()/'reports'/('benchmarks-quick' if is_quick else 'benchmarks')
+        path = self.folder/'search-cpu.json'
+        self.known = [] if is_quick or not path.exists() else json.loads(path.read_text())['rows']
+
+    def parameters(self, complete:bool) -> dict:
+        return dict(complete=complete, space=SPACE, last=LAST, kept=KEPT, parents=PARENTS, rounds=self.rounds)
+
+    def add(self, row:dict) -> None:
+        self.rows.append(row)
+        rest = [r for r in self.known if not any(same_trial(r, row) for row in self.rows)]
+        m.write_result('search', 'cpu', dict(repeats=1, quick=self.is_quick, **self.parameters(False)), self.rows + rest, self.folder)
+        fid = f"{row['fid']:.3f}" if row['fid'] else row['status']
+        self.report(f"  {row['round']} {len(self.rows)}   FID {fid}   " + ' '.join(f'{k} {v}' for k, v in row['settings'].items()), flush=True)
+
+    def tried(self, name:str, settings:list[dict], conditional:bool, seeds:range) -> list[dict]:   # a row for each run
+        "All settings with all seeds, two runs at a time; those that are known are not run again."
+        wanted = [dict(round=name, conditional=conditional, settings=s, seed=seed) for seed in seeds for s in settings]
+        found = [next((r for r in self.known if same_trial(r, w)), None) for w in wanted]
+        values = [parameters(w['settings'], conditional, w['seed']) for w, row in zip(wanted, found) if row is None]
+        with get_context('spawn').Pool(2, maxtasksperchild=1) as pool:
+            fresh = pool.imap(result, map(quick, values) if self.is_quick else values)
+            for w, row in zip(wanted, found): self.add(row or w | next(fresh))
+        return self.rows[-len(wanted):]
+
+
+def same_trial(a:dict, b:dict) -> bool: return all(a[k] == b[k] for k in ('conditional', 'settings', 'seed'))
 
 
 def mean_fid(rows:list[dict], settings:dict) -> float:    # ∞ if a run has none
-    fids = [row['fid'] or float('inf') for row in rows if row['settings'] == settings]
-    return sum(fids) / len(fids)
-
-
-def trained(settings:list[dict], number:int, conditional:bool, is_quick:bool, report=print) -> list[dict]:   # a row for each run
-    "One rung: all settings with all its seeds, two runs at a time."
-    rung = RUNGS[number]
-    pairs = [(t, 100 + s) for s in range(rung['seeds']) for t in settings]
-    values, rows = [parameters(t, conditional, rung['share'], seed) for t, seed in pairs], []
-    with get_context('spawn').Pool(2, maxtasksperchild=1) as pool:
-        for (t, _), r in zip(pairs, pool.imap(result, map(quick, values) if is_quick else values)):
-            rows.append(dict(conditional=conditional, rung=number, settings=t, **r))
-            fid = f"{r['fid']:.3f}" if r['fid'] else r['status']
-            report(f"  rung {number}  {len(rows)}/{len(pairs)}  FID {fid}   " + ' '.join(f'{k} {v}' for k, v in t.items()), flush=True)
-    return rows
+    return mean(row['fid'] or float('inf') for row in rows if row['settings'] == settings)
 
 
 def best(rows:list[dict], n:int) -> list[dict]:    # settings
     different = {str(row['settings']): row['settings'] for row in rows}
-    return sorted(different.values(), key=lambda t: mean_fid(rows, t))[:n]
+    return sorted(different.values(), key=lambda settings: mean_fid(rows, settings))[:n]
 
 
 def measure(device:str, repeats:int, is_quick:bool) -> tuple[dict, list[dict]]:   # parameters, rows
-    rng, (first, varied, finals, last) = random.Random(1001), (rung['trials'] for rung in RUNGS)
-    rows = trained([trial(rng) for _ in range(first)], 0, True, is_quick)
+    rng, search = random.Random(1002), Search(is_quick)
+    rows = search.tried('random', [LAST, *(trial(rng) for _ in range(search.rounds['random'] - 1))], True, range(100, 101))
     parents = best(rows, PARENTS)
-    rows += trained([variation(rng, parents[i % PARENTS]) for i in range(varied)], 1, True, is_quick)
-    finalists = best(rows, finals)
+    rows = rows + search.tried('varied', [variation(rng, parents[i % PARENTS]) for i in range(search.rounds['varied'])], True, range(100, 101))
+    finalists = best(rows, search.rounds['finals'])
     for conditional in True, False:
-        found = trained(finalists, 2, conditional, is_quick)
-        rows += found + trained(best(found, last), 3, conditional, is_quick)
-    return dict(space=SPACE, nearby=NEARBY, kept=KEPT, epochs=EPOCHS, parents=PARENTS, rungs=RUNGS), rows
+        first = [row for row in rows if row['settings'] in finalists] if conditional else []
+        found = first + search.tried('finals', finalists, conditional, range(101 if first else 100, 102))
+        search.tried('last', best(found, search.rounds['last']), conditional, range(102, 104))
+    return search.parameters(True), search.rows
 
 
 if __name__ == '__main__': m.command('search', measure, __doc__, repeats=1)

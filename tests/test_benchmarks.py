@@ -3,6 +3,7 @@ import ast
 import json
 import errno
 import os
+import random
 import re
 import shlex
 import sys
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from conftest import ROOT
 
 import benchmarks.__main__ as all_of_them
-from benchmarks import BENCHMARKS, levers, measure, reference
+from benchmarks import BENCHMARKS, levers, measure, reference, search
 from dcgan_nb.foundations.batches import normalize
 from dcgan_nb.foundations.core import InputError, random_stream
 from dcgan_nb.gan import train
@@ -227,3 +228,55 @@ def test_the_page_shows_what_is_there_and_says_what_is_not(quick_training):
     text = '\n'.join(shown)
     assert 'these numbers mean nothing' in text and 'ours, float32' in text and '<figure class="chart">' in text
     assert text.count('No CUDA machine has run') == len(BENCHMARKS) and text.count('No processor has run') == len(BENCHMARKS) - 1
+
+
+# The search behind the recipes
+
+def test_every_setting_of_the_search_reaches_the_run(rng):
+    draw = random.Random(torch.randint(2**31, (), generator=rng).item())
+    settings = search.trial(draw)
+    for _ in range(12):
+        before, settings = settings, search.variation(draw, settings)
+        assert settings != before
+        at = {conditional: RunConfig.resolve(**search.parameters(settings, conditional, 100), epochs=1) for conditional in (True, False)}
+        assert at[True].n_classes == 10 and at[False].n_classes == 0
+        for c in at.values():
+            for name in ('batch_size', 'g_lr', 'beta1', 'beta2', 'ema', 'lr_decay', 'loss', 'penalty_weight', 'penalty_every'): assert getattr(c, name) == settings[name]
+            assert c.d_lr == settings['g_lr'] * settings['d_over_g'] and c.d_spec['minibatch_std'] == settings['minibatch_std']
+            for spec in (c.g_spec, c.d_spec): assert (spec['width'], spec['n_blocks']) == (settings['width'], settings['n_blocks'])
+
+
+def test_a_trial_takes_the_epochs_that_fit():
+    assert [search.epochs_for(cost, 4) for cost in (0.5, 1.0, 1.1, 1.2, 1.47, 2.2, 2.3, 9)] == [8, 4, 4, 3, 2, 2, 1, 1]
+
+
+def test_a_search_goes_on_with_what_is_published_and_nothing_is_run_twice(tmp_path, monkeypatch, rng):
+    salt, made, most = torch.rand((), generator=rng).item(), [], 10**6
+
+    def result(values):
+        if len(made) == most: raise KeyboardInterrupt
+        made.append(str(values))
+        return dict(run_id='', seed=values['seed'], epochs=1, status='finished', seconds=1.0, cost=1.0, fid=random.Random(f'{salt}{values}').random(), **{'is': 1.0, 'recall': 0.0, 'precision': 0.0})
+
+    class Pool:
+        def __enter__(self): return self
+        def __exit__(self, *_): pass
+        def imap(self, _, values): return map(result, values)
+    monkeypatch.setattr(search, 'get_context', lambda _: SimpleNamespace(Pool=lambda *_, **__: Pool()))
+    monkeypatch.setattr(search, 'project_root', lambda: tmp_path)
+    monkeypatch.setattr(search, 'ROUNDS', dict(random=6, varied=5, finals=3, last=2))
+    (_, whole), file = search.measure('cpu', 1, False), tmp_path/'reports/benchmarks/search-cpu.json'
+    n = 6 + 5 + 3 + 2*2 + 3*2 + 2*2
+    assert len(whole) == n == len(made) and whole[0]['settings'] == search.LAST and {row['seed'] for row in whole} == {100, 101, 102, 103}
+    tried = lambda name, told: [r for r in whole if r['round'] == name and r['conditional'] == told]
+    assert {str(r['settings']) for r in tried('finals', True)} == {str(s) for s in sorted((r['settings'] for r in whole[:11]), key=lambda s: next(r['fid'] for r in whole if r['settings'] == s))[:3]}
+    assert len({str(r['settings']) for r in tried('last', False)}) == 2
+    file.unlink()
+    made.clear()
+    for most in (4, 9, 15, 16):
+        with pytest.raises(KeyboardInterrupt): search.measure('cpu', 1, False)
+        so_far = json.loads(file.read_text())
+        assert so_far['rows'] == whole[:most] and not so_far['parameters']['complete']
+    most = 10**6
+    parameters, rows = search.measure('cpu', 1, False)
+    assert rows == whole and parameters['complete'] and len(made) == len(set(made)) == n
