@@ -16,7 +16,7 @@ import dcgan_nb.gan.train as train
 from benchmarks import measure as m
 from benchmarks import reference
 from benchmarks.training import config_of
-from dcgan_nb.gan.fast import TWINS, KeepMaps, RecordedStep, ToMaps, ToScore, accelerate, plain
+from dcgan_nb.gan.fast import TWINS, FromImage, KeepMaps, RecordedStep, ToImage, ToMaps, ToScore, accelerate, plain
 from dcgan_nb.gan.losses import LOSSES
 from dcgan_nb.gan.optim import OPTIMIZERS, autocast
 from dcgan_nb.gan.state import GAN
@@ -83,6 +83,7 @@ LEVERS = {
 ON = dict(                                  # device → levers that mean something else, or nothing, on another
     cpu={'channels first': Lever(True, 'convolutions and batch norm are faster with channels last',
                                  lambda gan: plain(gan.G, gan.D)),
+         'images by convolutions': Lever(True, 'an image has one channel, and a convolution computes many at once', _without(ToImage, FromImage)),
          'maps begin with channels first': Lever(True, 'without it the layers after it change the layout', _without(ToMaps)),
          'maps flattened with channels first': Lever(True, 'flattening them so would copy them', _without(KeepMaps, ToScore))},
     cuda={'channels last': Lever(False, 'as PyTorch puts it, until this row shows a gain', _channels_last),

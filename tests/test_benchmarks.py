@@ -21,7 +21,7 @@ from benchmarks import BENCHMARKS, levers, measure, reference, search
 from dcgan_nb.foundations.batches import normalize
 from dcgan_nb.foundations.core import InputError, random_stream
 from dcgan_nb.gan import train
-from dcgan_nb.gan.fast import KeepMaps, ToMaps, ToScore
+from dcgan_nb.gan.fast import FromImage, KeepMaps, ToImage, ToMaps, ToScore
 from dcgan_nb.gan.state import init
 from dcgan_nb.runs.config import RunConfig
 
@@ -93,7 +93,7 @@ def test_the_networks_of_the_recipe_are_the_same_functions_of_usual_layers(rng):
     z = torch.randn(16, config.latent_dim, generator=rng)
     kinds = [type(m) for net in (usual.G, usual.D) for m in net.modules()]
     assert kinds.count(torch.nn.ConvTranspose2d) == 3 and kinds.count(torch.nn.Linear) == 1
-    layers = (ToMaps, KeepMaps, ToScore)
+    layers = (ToMaps, ToImage, FromImage, KeepMaps, ToScore)
     assert not [k for k in kinds if k in layers] and [type(m) for m in (*G, *D) if type(m) in layers] == [*layers]
     assert all(p.is_contiguous() for net in (usual.G, usual.D) for p in net.parameters()), 'maps lie as PyTorch puts them'
     x = G(z)
