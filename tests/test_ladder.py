@@ -19,7 +19,7 @@ def draw(rng): return int(torch.randint(2**31 - 1, (), generator=rng))
 
 
 def tiny(folder, **given):
-    return RunConfig.resolve(**dict(profile='smoke', device='cpu', epochs=4, rungs=2, g_width=4, d_width=4, n_eval=60, metrics='fid is') | given, runs_dir=str(folder))
+    return RunConfig.resolve(**dict(profile='smoke', device='cpu', epochs=4, rungs=2, g_width=4, d_width=4, batch_size=100, n_eval=60, metrics='fid is') | given, runs_dir=str(folder))
 
 
 def untimed(record): return [{k: v for k, v in h.items() if k != 'seconds'} for h in record['history']]
