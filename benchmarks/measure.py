@@ -178,7 +178,7 @@ def fast_gan(config:RunConfig, keep:bool=True) -> GAN:
     "A GAN as a run trains it: its layers accelerated, the memory that it frees kept in the process."
     if keep: keep_memory()
     gan = init(config)
-    accelerate(gan.G, gan.D)
+    accelerate(*filter(None, (gan.G, gan.D, gan.G_ema)))
     return gan
 
 

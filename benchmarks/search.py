@@ -80,7 +80,7 @@ def steps_of(config:RunConfig, n:int):    # a function that trains on n images
 
 def relative_cost(values:dict, n:int=1024, repeats:int=5) -> float:
     "Processor seconds of an image, as a multiple of those of `standard`."
-    variants = dict(standard=steps_of(RunConfig.resolve(profile='cpu', device='cpu'), n), ours=steps_of(RunConfig.resolve(**values, epochs=1), n))
+    variants = dict(standard=steps_of(RunConfig.resolve(profile='cpu', device='cpu'), n), ours=steps_of(RunConfig.resolve(**values | dict(epochs=1)), n))
     timings = m.interleave(variants, repeats, clock=time.process_time, report=lambda *_, **__: None)
     return median(b / a for a, b in zip(*(timings[name].seconds for name in variants)))
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from conftest import ROOT
 
 import benchmarks.__main__ as all_of_them
-from benchmarks import BENCHMARKS, levers, measure, reference, search
+from benchmarks import BENCHMARKS, levers, measure, reach, reference, search
 from dcgan_nb.foundations.batches import normalize
 from dcgan_nb.foundations.core import InputError, random_stream
 from dcgan_nb.gan import train
@@ -280,3 +280,19 @@ def test_a_search_goes_on_with_what_is_published_and_nothing_is_run_twice(tmp_pa
     most = 10**6
     parameters, rows = search.measure('cpu', 1, False)
     assert rows == whole and parameters['complete'] and len(made) == len(set(made)) == n
+
+
+def test_stretches_show_every_image_before_any_comes_again(rng):
+    n, part, seed = 60, 7, torch.randint(2**31, (), generator=rng).item()
+    parts = reach.stretches(torch.arange(n), torch.arange(n) % 10, part, seed)
+    for _ in range(3):
+        shown = [next(parts) for _ in range(n // part)]
+        assert all(torch.equal(y, x % 10) for x, y in shown) and len({i.item() for x, _ in shown for i in x}) == n // part * part
+    assert not torch.equal(shown[0][0], next(parts)[0])
+
+
+def test_what_is_to_be_reached_is_the_mean_of_what_is_published():
+    standard = [json.loads(p.read_text()) for p in ROOT.glob('reports/records/fashion_mnist-dcgan-bce-s*/record.json')]
+    standard = [r['metrics']['fid_clf_10k']['value'] for r in standard if [r['config'][k] for k in ('epochs', 'g_width', 'batch_size', 'g_lr', 'profile')] == [4, 32, 32, 2e-4, 'cpu'] and r['config'].get('recipe', 'standard') == 'standard']
+    target, n = reach.target_fid()
+    assert n == len(standard) > 2 and target == pytest.approx(sum(standard) / n)
