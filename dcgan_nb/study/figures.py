@@ -201,11 +201,13 @@ def plot_search(
     return ax
 
 # %% ../../nbs/study/45_figures.ipynb #71c520b5
-def _row_of_samples(folder:Path, n:int) -> np.ndarray:     # uint8 (h, w) or (h, w, 3)
-    pixels = np.asarray(Image.open(Path(folder)/'samples.png'))
-    tile = (pixels.shape[0] + 1) // 8
+def _row_of_samples(record:dict, n:int) -> np.ndarray:     # uint8 (h, w) or (h, w, 3)
+    "The first images of a run, in the order of their noise: in the picture, a conditional generator has a row for each class."
+    pixels, tile = np.asarray(Image.open(Path(record['folder'])/'samples.png')), record['config']['image_size'] + 1
     pixels = np.pad(pixels, [(0, 1), (0, 1)] + [(0, 0)]*(pixels.ndim - 2), constant_values=255)
-    return np.concatenate([pixels[i*tile:(i + 1)*tile] for i in range(8)], axis=1)[:tile - 1, :n*tile - 1]
+    rows, cols = (range(0, length, tile) for length in pixels.shape[:2])
+    places = [(i, j) for j in cols for i in rows] if record['config'].get('conditional') else [(i, j) for i in rows for j in cols]
+    return np.concatenate([pixels[i:i + tile, j:j + tile] for i, j in places[:n]], axis=1)[:tile - 1, :n*tile - 1]
 
 def _embedded(pixels:np.ndarray, alt:str) -> str:
     "A picture as HTML that holds its pixels."
@@ -220,7 +222,7 @@ def sample_rows(
     more:str='',            # HTML, after the caption
 ) -> Html:
     "A row of samples for each run."
-    rows = ''.join(f'<div><span>{escape(label)}</span>{_embedded(_row_of_samples(r["folder"], n), f"{n} generated images: {label}")}</div>' for label, r in runs.items())
+    rows = ''.join(f'<div><span>{escape(label)}</span>{_embedded(_row_of_samples(r, n), f"{n} generated images: {label}")}</div>' for label, r in runs.items())
     return Html(f'<figure class="strips">{rows}<figcaption>{escape(caption)}{more}</figcaption></figure>')
 
 # %% ../../nbs/study/45_figures.ipynb #64ef9a3d
