@@ -247,7 +247,7 @@ def test_every_setting_of_the_search_reaches_the_run(rng):
 
 
 def test_a_trial_takes_the_epochs_that_fit():
-    assert [search.epochs_for(cost, 4) for cost in (0.5, 1.0, 1.1, 1.2, 1.47, 2.2, 2.3, 9)] == [8, 4, 4, 3, 2, 2, 1, 1]
+    assert [search.epochs_for(cost, 4) for cost in (0.5, 1.0, 1.24, 1.26, 1.6, 2.4, 2.6, 9)] == [10, 5, 4, 3, 3, 2, 1, 1]
 
 
 def test_a_search_goes_on_with_what_is_published_and_nothing_is_run_twice(tmp_path, monkeypatch, rng):
