@@ -13,7 +13,7 @@ from statistics import mean
 import torch
 
 from benchmarks import measure as m
-from benchmarks.search import relative_cost
+from benchmarks.search import relative_cost, standard
 from dcgan_nb.foundations.batches import training_set
 from dcgan_nb.foundations.core import project_root
 from dcgan_nb.foundations.datasets import load_data
@@ -27,9 +27,6 @@ from dcgan_nb.study.claims import config_key, measured
 
 RECIPES = 'best', 'best_cond'
 STRETCHES = 12      # of an epoch
-
-
-def standard(seed:int=0) -> RunConfig: return RunConfig.resolve(profile='cpu', device='cpu', seed=seed)
 
 
 def target_fid() -> tuple[float, int]:    # mean of the published runs of `standard`; how many there are

@@ -18,6 +18,7 @@ import torch
 
 from benchmarks import measure as m
 from dcgan_nb.foundations.core import project_root
+from dcgan_nb.gan.train import d_step, g_step
 from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.run import run
 from dcgan_nb.study.claims import measured
@@ -66,9 +67,11 @@ def parameters(settings:dict, conditional:bool, seed:int) -> dict:
         runs_dir='reports/search')
 
 
+def standard() -> RunConfig: return RunConfig.resolve(profile='cpu', device='cpu')     # what all cost is compared with
+
+
 def steps_of(config:RunConfig, n:int):    # a function that trains on n images
     "A few steps of a GAN, whatever its images."
-    from dcgan_nb.gan.train import d_step, g_step
     gan = m.fast_gan(config)
     x, y = torch.rand(config.batch_size, 1, 28, 28)*2 - 1, torch.arange(config.batch_size) % config.n_classes if config.n_classes else None
     def steps():
@@ -80,7 +83,7 @@ def steps_of(config:RunConfig, n:int):    # a function that trains on n images
 
 def relative_cost(values:dict, n:int=1024, repeats:int=5) -> float:
     "Processor seconds of an image, as a multiple of those of `standard`."
-    variants = dict(standard=steps_of(RunConfig.resolve(profile='cpu', device='cpu'), n), ours=steps_of(RunConfig.resolve(**values | dict(epochs=1)), n))
+    variants = dict(standard=steps_of(standard(), n), ours=steps_of(RunConfig.resolve(**values | dict(epochs=1)), n))
     timings = m.interleave(variants, repeats, clock=time.process_time, report=lambda *_, **__: None)
     return median(b / a for a, b in zip(*(timings[name].seconds for name in variants)))
 
@@ -94,7 +97,7 @@ def result(values:dict) -> dict:
     "A trial's scores, and what it cost."
     os.nice(19)
     torch.set_num_threads(1)
-    budget = RunConfig.resolve(profile='cpu', device='cpu').epochs
+    budget = standard().epochs
     if 'epochs' not in values:
         cost = relative_cost(values)
         values = values | dict(epochs=epochs_for(cost, budget))
