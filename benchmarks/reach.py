@@ -56,11 +56,12 @@ def reached(given:tuple) -> dict:
     n, gan, net, fids = len(data.x_train) // STRETCHES, m.fast_gan(whole), load_extractor(config.feature_extractor, data.info), []
     for part in stretches(*training_set(data), n, seed):
         gan.history.append(train_epoch(gan, part))
+        if gan.diverged: break
         x, _ = drawn_images(gan, data)
         fids.append(next(iter(evaluate(x, data, net, metrics='fid').values()))['value'])
-        if fids[-1] < target or gan.diverged or len(fids) == whole.epochs: break
-    images, cost = n * len(fids), relative_cost(dict(profile='cpu', device='cpu', recipe=recipe) | tiny)
-    return dict(recipe=recipe, seed=seed, reached=fids[-1] < target, images=images, stretch=n, fids=fids, cost=cost,
+        if fids[-1] < target or len(fids) == whole.epochs: break
+    images, cost = n * len(gan.history), relative_cost(dict(profile='cpu', device='cpu', recipe=recipe) | tiny)
+    return dict(recipe=recipe, seed=seed, reached=bool(fids) and fids[-1] < target, images=images, stretch=n, fids=fids, cost=cost,
                 share=cost * images / (standard().epochs * len(data.x_train)))
 
 
@@ -71,7 +72,8 @@ def measure(device:str, repeats:int, is_quick:bool) -> tuple[dict, list[dict]]: 
     with get_context('spawn').Pool(2, maxtasksperchild=1) as pool:
         for row in pool.imap(reached, wanted):
             rows.append(row)
-            print(f"  {row['recipe']}, seed {row['seed']}: {row['images']:,} images, FID {row['fids'][-1]:.2f}, {row['share']:.2f} of the seconds of standard", flush=True)
+            fid = f"FID {row['fids'][-1]:.2f}" if row['reached'] else 'not reached'
+            print(f"  {row['recipe']}, seed {row['seed']}: {row['images']:,} images, {fid}, {row['share']:.2f} of the seconds of standard", flush=True)
     return dict(target=target, target_runs=n_runs, stretches=STRETCHES), rows
 
 
