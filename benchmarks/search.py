@@ -42,7 +42,7 @@ SPACE = dict(
 )
 KEPT = 0.7                                    # chance of each setting to stay as it is in a variation
 PARENTS = 4                                   # settings that are varied
-ROUNDS = dict(random=18, varied=18, finals=4, last=2)     # settings; the last two rounds give them more seeds, two in all and four in all
+ROUNDS = dict(random=12, varied=16, finals=4, last=2)     # settings; the last two rounds give them more seeds, two in all and four in all
 SHOWN = 'fid', 'is', 'recall', 'precision'
 
 
