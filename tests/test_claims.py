@@ -10,9 +10,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 from conftest import ROOT
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from dcgan_nb.foundations.core import InputError, load_projects
+from dcgan_nb.foundations.datasets import DATASETS
+from dcgan_nb.gan.state import init
+from dcgan_nb.gan.train import d_step, g_step
 from dcgan_nb.runs.config import PLACES, PROFILES, RunConfig, identity
 from dcgan_nb.scores.metrics import METRICS
 from dcgan_nb.study.claims import (CLAIMS, MEASURES, PROJECTS, SEEDS, arm_config, arm_records, best_profile, chosen_claims, config_key,
@@ -172,6 +178,32 @@ def test_the_table_of_a_plan_counts_what_is_left_to_do(profile, which, draw):
     assert rest.to_run.sum() == len(runs) - len(done) and (rest.runs.values == table.runs.values).all()
     if which and done:     # all of these on a CPU
         assert rest.minutes.sum() * 60 == pytest.approx(sum(training_flops(c) for k, c in runs.items() if k not in done) / 1e9, rel=0.01), 'at the speed of the records'
+
+
+class Counted(TorchDispatchMode):
+    "Counts the operations of all that PyTorch does; `FlopCounterMode` cannot take the gradient of a gradient."
+    total = 0
+
+    def __torch_dispatch__(self, what, types, args=(), kwargs=None):
+        made = what(*args, **(kwargs or {}))
+        if count := flop_registry.get(what._overloadpacket): self.total += count(*args, **(kwargs or {}), out_val=made)
+        return made
+
+
+@pytest.mark.parametrize('arch', ['dcgan', 'resnet', 'mlp'])
+def test_pairs_and_penalties_cost_what_a_step_with_them_costs(arch, draw):
+    size, ways = draw.randint(2, 5), dict(plain={}, pairs=dict(loss='rpgan'), r1=dict(penalty='r1'), r1r2=dict(penalty='r1r2'), wgan_gp=dict(penalty='wgan_gp'))
+    config = RunConfig.planned(profile='smoke', arch=arch, g_width=draw.randint(3, 8), d_width=draw.randint(3, 8), batch_size=size, epochs=1, device='cpu')
+    counted, planned = {}, {}
+    for name, way in ways.items():
+        gan, x = init(c := replace(config, **way)), torch.rand(size, 1, 28, 28)
+        with Counted() as counter:
+            d_step(gan, x)
+            g_step(gan, x)
+        counted[name], planned[name] = counter.total / size, training_flops(c) / DATASETS[c.dataset].n_train
+    for name in list(ways)[1:]:
+        assert counted[name] - counted['plain'] == pytest.approx(planned[name] - planned['plain'], rel=0.02), name
+    assert 0.6 < counted['plain'] / planned['plain'] < 1, 'the first layers need no gradient at what is given'
 
 
 # Which records belong to an arm
