@@ -25,6 +25,7 @@ TAKES.site        := URL CORES REPORTS
 TAKES.pdf         := CORES REPORTS
 TAKES.archive     := REPORTS
 TAKES.publish     := REPORTS
+TAKES.second-look := REPORTS
 TAKES.endurance   := N KIND REPORTS
 TAKES.bench       := BENCH DEVICE
 TAKES.lab         := PORT
@@ -45,7 +46,7 @@ option  = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-)=$(call q,$($(1))))
 OPTIONS = $(foreach name,$(filter-out CLAIM CONTAINER,$(TAKES.$@)),$(call option,$(name)))
 CLAIMS  = $(if $(filter CLAIM,$(TAKES.$@)),$(foreach claim,$(CLAIM),$(call q,$(claim))))
 
-.PHONY: help report site pdf archive study plan verdicts page runs show publish audit verify seal bench container test test-cluster faults endurance env readme lab watch export project change clean distclean lock drift sbom vulnerabilities
+.PHONY: help report site pdf archive study plan verdicts page runs show second-look publish audit verify seal bench container test test-cluster faults endurance env readme lab watch export project change clean distclean lock drift sbom vulnerabilities
 
 help:
 	@echo "make report [PROFILE=auto|smoke|cpu|full] [RUNS=published|own] [CORES=all] [REPORTS=reports] [CONTAINER=1]   train the examples, build the book"
@@ -56,6 +57,7 @@ help:
 	@echo "make site [URL=https://…] [CORES=all] [REPORTS=reports]   the book of the published records, without training, as one folder to put anywhere"
 	@echo "make pdf [CORES=all] [REPORTS=reports]   its verdict chapters as one PDF, by Chromium"
 	@echo "make archive [REPORTS=reports]   one file with all that is published: code, lock, records, the built book, hashes and metadata (RO-Crate)"
+	@echo "make second-look [REPORTS=reports]   judge the generators of your own and of published runs again: with other noise, and by a network that knows no clothes"
 	@echo "make publish     copy the records of reports/runs that claims use to reports/records, and seal them"
 	@echo "make audit [N=12] [CLAIM=] [RECORD=…] [MNIST=folder]   repeat published runs, drawn at random, each at its own commit, and grade them"
 	@echo "make verify      are published files, records and verdicts as they were published? Within a minute; make seal writes them down anew"
@@ -112,6 +114,10 @@ page: $(READY)
 show: $(READY)
 	@test -n $(call q,$(RUN)) || { echo "RUN is missing: make show RUN=the beginning of a run's name; make runs lists them" >&2; exit 2; }
 	@dcgan-nb show $(call q,$(RUN)) $(call option,REPORTS)
+
+# What it leaves beside one's own records, `make publish` takes along.
+second-look: $(READY)
+	@python -c "from dcgan_nb.study.second_look import look_again; look_again('$(OUT)/runs', '$(OUT)/records')"
 
 publish: $(READY)
 	@python -c "from dcgan_nb.study.plan import publish; publish('$(OUT)/runs')"

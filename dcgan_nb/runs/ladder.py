@@ -19,7 +19,7 @@ def _at_epoch(record:dict, config:RunConfig) -> dict:
     return record | dict(
         run_id=config.run_id, rung_of=record['run_id'], config=config.record(), status='finished' if there else 'diverged',
         metrics=last['metrics'] if there else {}, d_scores=last['d_scores'] if there else {}, history=history,
-        flags=flags(config.record(), history), timings_s=dict(train=sum(h['seconds'] for h in history)))
+        flags=flags(config.record(), history), second_look=record.get('second_look') if last is record else None, timings_s=dict(train=sum(h['seconds'] for h in history)))
 
 def rungs(
     record:dict,       # of any run

@@ -33,9 +33,10 @@ from ..scores.metrics import evaluate
 def drawn_images(
     gan:GAN,          # trained
     data:ImageData,
+    noise:str='evaluation',     # its random stream
 ) -> tuple[Tensor, Tensor|None]:   # (n_eval, c, h, w) uint8, (n_eval,) classes or None
     "The images that a run is judged by."
-    c, rng = gan.config, random_stream(gan.config.seed, 'evaluation')
+    c, rng = gan.config, random_stream(gan.config.seed, noise)
     z = draw_z(c.n_eval, c.latent_dim, rng, c.truncation).to(c.device)
     y = data.y_test[stratified_indices(data.y_test.cpu(), c.n_eval)] if c.n_classes else None
     return to_uint8(generate(gan.sampler, z, y)), y

@@ -15,7 +15,7 @@ from html import escape
 from ..foundations.core import InputError
 from ..runs.numbers import number, origin, seeds_links, trace
 from ..runs.records import images_seen
-from .claims import MEASURES, SEEDS, Claim, arm_config, arm_records, best_profile, chosen_claims, claim_hash, indexed, n_seeds
+from .claims import MEASURES, SEEDS, Claim, Measure, arm_config, arm_records, best_profile, chosen_claims, claim_hash, indexed, n_seeds
 from .evidence import Evidence, Verdict, budget_text, runs_text, seeds_text, study_command
 from .rules import RULES, effect_text
 from .stats import holm
@@ -58,17 +58,21 @@ def judge(
     return {c.id: Verdict(c, *RULES[c.rule].decide(c, e), **vars(e)) for c, e in found if c.id in asked}
 
 # %% ../../nbs/study/44_judge.ipynb #b3eba542
-OPINIONS = dict(kid=0.1, coverage=0.05)     # beside FID: measure → smallest interesting effect
+def _other_judge(record:dict) -> float: return next(m['value'] for key, m in record['second_look']['metrics'].items() if key.startswith('kid'))
+
+MEASURES['kid_imagenet'] = Measure('KID, ImageNet features', _other_judge)
+OPINIONS = dict(kid=0.1, coverage=0.05, kid_imagenet=0.1)     # beside FID: measure → smallest interesting effect
 
 def read_otherwise(
     v:Verdict,
     records:list[dict],
 ) -> dict[str, Verdict]:       # measure → verdict, from an uncorrected p
-    "The verdicts on the other readings of a claim, by the same runs."
+    "The verdicts on the other readings of a claim, by the same runs, as far as these were measured."
     found = {}
     for measure, delta in (v.claim.readings | (OPINIONS if v.claim.measure == 'fid' else {})).items():
         claim = replace(v.claim, measure=measure, delta=delta)
         e = _evidence(claim, records, v.profile)
+        if e.effect is None: continue
         e = replace(e, p_holm=e.p)
         found[measure] = Verdict(claim, *RULES[claim.rule].decide(claim, e), **vars(e))
     return found

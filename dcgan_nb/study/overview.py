@@ -19,10 +19,10 @@ import seaborn as sns
 
 from ..runs.ladder import run_of
 from ..runs.records import score
-from .claims import PROJECTS, scaled_delta
+from .claims import MEASURES, PROJECTS, scaled_delta
 from .evidence import Verdict, badge, budget_text, glyph_of, runs_text, seeds_text, style_of
 from .figures import Html
-from .judge import verdict_numbers, verdict_trace
+from .judge import read_otherwise, verdict_numbers, verdict_trace
 from .pages import first_runs
 from .rules import RULES, finding
 
@@ -75,6 +75,13 @@ def three_findings(
     return Html(f'<ol class="findings">{"".join(f"<li>{item}</li>" for item in items)}</ol>')
 
 # %% ../../nbs/study/48_overview.ipynb #0933a9a2
+def _otherwise(v:Verdict) -> str:     # 'KID, coverage: the same'
+    "What other measures of the same runs come to."
+    runs, said = [r for by_seed in v.records.values() for r in by_seed.values()], {}
+    for name, other in (read_otherwise(v, runs) if v.effect is not None and runs else {}).items():
+        said.setdefault('the same' if other.word == v.word else other.word, []).append(MEASURES[name].title)
+    return '<br>'.join(f'<i>{escape(", ".join(titles))}:</i> {escape(word)}' for word, titles in said.items())
+
 def _verdict_row(v:Verdict, links:str) -> str:
     c = v.claim
     leaning = f'<br>leaning {v.leaning}' if v.leaning else ''
@@ -82,7 +89,7 @@ def _verdict_row(v:Verdict, links:str) -> str:
     basis = '<br>'.join(filter(None, (f'{seeds_text(v)}, <code>{budget_text(v)}</code>', runs_text(v))))
     said = verdict_numbers(v, _address(v, links), f'row-{c.id}')
     p = f"<i>p</i> = {said['p']}, corrected {said['p_holm']}" if 'p' in said else ''
-    effect = '<br>'.join(filter(None, (said.get('effect'), said.get('interval'), p, basis))) if v.effect is not None else ''
+    effect = '<br>'.join(filter(None, (said.get('effect'), said.get('interval'), p, basis, _otherwise(v)))) if v.effect is not None else ''
     return (f'<tr><td><a href="{_address(v, links)}">{c.id}</a></td><td>{badge(v.word)}{leaning}</td><td>{effect}</td>'
             f'<td class="words">{escape(c.quote)}</td><td class="words">{escape(c.tested)}{command}</td></tr>')
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['scrolling', 'folded', 'seeds_table', 'reference_of', 'plot_claim', 'budget_chips', 'verdict_card', 'arms_table',
-           'first_runs', 'twins_table', 'readings_table', 'claim_page', 'Study', 'open_study']
+           'first_runs', 'twins_table', 'readings_table', 'measuring_table', 'claim_page', 'Study', 'open_study']
 
 # %% ../../nbs/study/47_pages.ipynb #a6168cf5
 import re
@@ -208,8 +208,21 @@ def twins_table(
 def readings_table(v:Verdict, records:list[dict]) -> pd.DataFrame:
     "The main reading of a claim and the others that can be had."
     said = {v.claim.measure: v} | read_otherwise(v, records)
-    rows = {MEASURES[name].title: (effect_text(other), other.text) for name, other in said.items() if other.effect is not None}
-    return pd.DataFrame(rows, index=['effect [interval]', 'verdict']).T.rename_axis('judged by', axis=1)
+    rows = {MEASURES[name].title: (effect_text(other), other.n_seeds, other.text) for name, other in said.items()}
+    return pd.DataFrame(rows, index=['effect [interval]', 'seeds', 'verdict']).T.rename_axis('judged by', axis=1)
+
+def measuring_table(
+    arms:dict,            # of `arm_records`
+) -> pd.DataFrame|None:   # a row for each arm that has several seeds, one of them looked at again; None: there is none
+    "How much of the spread of FID over seeds is the measuring."
+    rows = {}
+    for arm, by_seed in arms.items():
+        looks = [values for r in by_seed.values() for key, values in ((r.get('second_look') or {}).get('noises', {})).items() if key.startswith('fid')]
+        fids = [fid for r in by_seed.values() if (fid := measured('fid', r)) is not None]
+        if not looks or len(fids) < 2: continue
+        over_seeds, over_noises = np.var(fids, ddof=1), np.mean([np.var(values, ddof=1) for values in looks])
+        rows[arm] = f'{over_seeds**0.5:.3g}', len(fids), f'{over_noises**0.5:.3g}', len(looks), f'{over_noises / over_seeds:.0%}' if over_seeds else '—'
+    return pd.DataFrame(rows, index=['SD over seeds', 'seeds', 'SD over noises', 'generators', 'share of the variance']).T if rows else None
 
 # %% ../../nbs/study/47_pages.ipynb #2396f6a1
 def _run_line(r:dict) -> str:
@@ -236,6 +249,8 @@ def _details(claim:Claim, v:Verdict, arms:dict, records:list[dict]) -> Html:
         parts['Seeds'] = _linked_seeds(claim, arms) + real
     if v.effect is not None and len(others := readings_table(v, records)) > 1:
         parts['Judged by other measures'] = '<p>A second opinion, from the same runs, by the same rule, without a correction.</p>' + scrolling(others)
+    if claim.measure == 'fid' and (measuring := measuring_table(arms)) is not None:
+        parts['How much is measuring'] = '<p>FID with other seeds, and with other noise from the same generators.</p>' + scrolling(measuring.rename(index=escape))
     runs = [r for by_seed in arms.values() for r in by_seed.values()]
     parts[f'The {len(runs)} runs'] = f'<ul>{"".join(map(_run_line, runs))}</ul>'
     return Html('<div class="details">' + ''.join(folded(title, inside) for title, inside in parts.items()) + '</div>')

@@ -24,7 +24,7 @@ from ..gan.penalties import PENALTIES
 from ..runs.config import RunConfig
 from ..runs.ladder import rungs
 from ..runs.parameters import EXAMPLES
-from ..runs.records import read_records
+from ..runs.records import SECOND_LOOK, read_records
 from .claims import arm_config, asked_claims, chosen_claims, config_key, n_seeds
 from .judge import TIMES, check_claim
 
@@ -197,7 +197,8 @@ def publish(
         folder.mkdir(parents=True, exist_ok=True)
         seed = r['config']['seed']     # small: the first seeds show samples, the very first also those of every epoch
         pictures = ['samples.png'] * (seed < 3) + ['samples_by_epoch.png'] * (seed == 0)
-        for name in (*pictures, 'record.json'):
+        (folder/SECOND_LOOK).unlink(missing_ok=True)      # it may be one at another run
+        for name in (*pictures, *[SECOND_LOOK] * ('second_look' in r), 'record.json'):
             write_file(folder/name, (r['folder']/name).read_bytes())
         if seed == 0 and r['status'] == 'finished' and (r['folder']/GENERATOR).exists():
             write_file(folder/GENERATOR, generator_bytes(load_generator(r['folder']), half=True))
