@@ -115,9 +115,10 @@ show: $(READY)
 	@test -n $(call q,$(RUN)) || { echo "RUN is missing: make show RUN=the beginning of a run's name; make runs lists them" >&2; exit 2; }
 	@dcgan-nb show $(call q,$(RUN)) $(call option,REPORTS)
 
-# What it leaves beside one's own records, `make publish` takes along.
+# What it leaves beside one's own records, `make publish` takes along; what it leaves beside published ones is sealed.
 second-look: $(READY)
 	@python -c "from dcgan_nb.study.second_look import look_again; look_again('$(OUT)/runs', '$(OUT)/records')"
+	@$(SEAL)
 
 publish: $(READY)
 	@python -c "from dcgan_nb.study.plan import publish; publish('$(OUT)/runs')"

@@ -39,7 +39,7 @@ def is_export(cell): return source(cell).startswith('#| export')
 def tracked():
     listing = subprocess.run(['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'], cwd=ROOT, capture_output=True, text=True)
     if listing.returncode: pytest.skip('not a git checkout')
-    return [ROOT/p for p in listing.stdout.split('\0') if p and (ROOT/p).is_file()]
+    return [ROOT/p for p in listing.stdout.split('\0') if p and ((ROOT/p).is_file() or (ROOT/p).is_symlink())]
 
 
 def copy_of_the_project(to):

@@ -77,7 +77,7 @@ def test_a_run_that_fails_is_reported_tried_again_and_does_not_stop_the_others(s
 
 def test_plan_and_makefile_name_every_command(run):
     shown = run('make', 'help').stdout
-    for command in ('make study', 'make plan', 'make verdicts', 'make page', 'make runs', 'make show', 'make publish'): assert command in shown
+    for command in ('make study', 'make plan', 'make verdicts', 'make page', 'make runs', 'make show', 'make second-look', 'make publish'): assert command in shown
     assert 'CLAIM' in (ROOT/'README.md').read_text()
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from dcgan_nb.foundations.core import InputError
 from dcgan_nb.foundations.datasets import DATASETS
 from dcgan_nb.runs.config import overrides, rerun_command
-from dcgan_nb.runs.records import read_record
+from dcgan_nb.runs.records import SECOND_LOOK, read_record
 
 METADATA, WORKFLOW = 'ro-crate-metadata.json', 'nbs/train.ipynb'
 PROFILES = {'https://w3id.org/ro/wfrun/process/0.5': 'Process Run Crate', 'https://w3id.org/ro/wfrun/workflow/0.5': 'Workflow Run Crate',
@@ -114,7 +114,7 @@ def metadata(
         'version': commit, 'conformsTo': ref('https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE'), 'input': ref(*(e['@id'] for e in parameters if e['@type'] == 'FormalParameter'))}
     folders = [{'@id': name, '@type': 'Dataset', 'name': name, 'description': about} for name, about in FOLDERS.items() if any(file.startswith(name) for file in files)]
     results = [file_entity(name, files[name]) for names in of_run.values() for name in names]
-    actions = [action(r, [data_entity(r)['@id'], *given(r)], [quote(name) for name in of_run[r['run_id']]], '#developers') for r in records]
+    actions = [action(r, [data_entity(r)['@id'], *given(r)], [quote(name) for name in of_run[r['run_id']] if not name.endswith(SECOND_LOOK)], '#developers') for r in records]
     parts = [e['@id'] for e in (workflow, *single, *folders, *results)]
     whole = about_all(files, settings, day, commit, parts, [a['@id'] for a in actions])
     graph = [*whole, workflow, *single, *folders, *data.values(), *commits.values(), *parameters, *actions, *results]

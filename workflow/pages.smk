@@ -25,14 +25,15 @@ rule library_page:
     shell: PAPERMILL + ' {input[0]} {output}'
 
 # The chapters read what is there when they are made: published records and one's own, and of runs without a record why they failed.
-RECORDS = [str(path) for folder in (RUNS, 'reports/records') for path in sorted(Path(folder).glob('*/record.json')) if path.parent.name not in EXAMPLE_RUNS]
+RECORDS = [str(path) for folder in (RUNS, 'reports/records') for name in ('record.json', 'second_look.json') for path in sorted(Path(folder).glob(f'*/{name}')) if path.parent.name not in EXAMPLE_RUNS]
 FAILURES = [str(path) for path in sorted(Path(RUNS).glob('*/outcome.txt')) if not path.with_name('record.json').exists()]
-AUDITS = sorted(str(path) for path in Path('reports/audits').glob('*.json'))
+READS = dict(faults=['reports/faults.json', 'reports/endurance.json'], changes=['reports/claims.json'], audit=sorted(map(str, Path('reports/audits').glob('*.json'))),
+             project_r=sorted(str(path) for name in ('search', 'reach') for path in Path('reports/benchmarks').glob(f'{name}-*.json')))      # chapter → what it reads beside records
 OWN_RULES = 'losses', 'calibration', 'speed'
 CHAPTERS = [path.stem for path in sorted(Path('nbs/chapters').glob('*.ipynb')) if path.stem not in OWN_RULES]
 
 rule chapter:
-    input: 'nbs/chapters/{name}.ipynb', MODULES, EXAMPLE_PAGES, RECORDS, FAILURES, lambda w: dict(faults=['reports/faults.json', 'reports/endurance.json'], changes=['reports/claims.json'], audit=AUDITS).get(w.name, [])
+    input: 'nbs/chapters/{name}.ipynb', MODULES, EXAMPLE_PAGES, RECORDS, FAILURES, lambda w: READS.get(w.name, [])
     output: f'{BOOK}/{{name}}.ipynb'
     wildcard_constraints: name='|'.join(CHAPTERS)
     params: prefer=PREFER

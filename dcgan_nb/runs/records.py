@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['N_WATCHED', 'SECOND_LOOK', 'SCHEMA', 'RECORD', 'OUTCOME', 'code_version', 'code_text', 'environment',
            'peak_memory_mb', 'animation', 'save_outputs', 'save_record', 'save_run', 'read_record', 'finished_run',
-           'note_outcome', 'why_unfinished', 'scan_records', 'read_records', 'score', 'images_seen']
+           'note_outcome', 'why_unfinished', 'read_second_look', 'scan_records', 'read_records', 'score', 'images_seen']
 
 # %% ../../nbs/runs/34_records.ipynb #f24112bd
 import io
@@ -280,10 +280,16 @@ def why_unfinished(folder:Path) -> str:    # of a run
     return f'no record.json: nothing was finished; {again}'
 
 # %% ../../nbs/runs/34_records.ipynb #4d10a8a2
-def _beside(folder:Path) -> dict:
+def read_second_look(
+    folder:Path,     # of a run
+    record:dict,     # its record
+) -> dict|None:      # None: there is none, it is damaged, or it looked at an earlier run of that name
     "What was added to a record later."
-    try: return dict(second_look=json.loads((folder/SECOND_LOOK).read_text(encoding='utf-8')))
-    except (OSError, ValueError): return {}
+    try:
+        look = json.loads((folder/SECOND_LOOK).read_text(encoding='utf-8'))
+        whole = any(key.startswith('fid') for key in look['noises']) and any(key.startswith('kid') for key in look['metrics'])
+        return look if whole and (look['run_id'], look['written']) == (record['run_id'], record['written']) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError): return None
 
 def _scan(runs_dirs:tuple) -> tuple[list[dict], dict[str, str], list[str]]:
     "What `scan_records` finds, and which of the folders without evidence have a record all the same."
@@ -295,7 +301,7 @@ def _scan(runs_dirs:tuple) -> tuple[list[dict], dict[str, str], list[str]]:
         try: record = read_record(folder)
         except InputError as error: wrong = str(error)
         else: wrong = '' if record['run_id'] == folder.name else f"the record in it is of {record['run_id']}"
-        if not wrong: found.setdefault(record['run_id'], record | dict(folder=folder) | _beside(folder))
+        if not wrong: found.setdefault(record['run_id'], record | dict(folder=folder, **dict(second_look=look) if (look := read_second_look(folder, record)) else {}))
         else:
             unused[str(folder)] = wrong
             damaged.append(str(folder))

@@ -249,7 +249,7 @@ def _details(claim:Claim, v:Verdict, arms:dict, records:list[dict]) -> Html:
         parts['Seeds'] = _linked_seeds(claim, arms) + real
     if v.effect is not None and len(others := readings_table(v, records)) > 1:
         parts['Judged by other measures'] = '<p>A second opinion, from the same runs, by the same rule, without a correction.</p>' + scrolling(others)
-    if claim.measure == 'fid' and (measuring := measuring_table(arms)) is not None:
+    if claim.measure == 'fid' and not claim.search and (measuring := measuring_table(arms)) is not None:
         parts['How much is measuring'] = '<p>FID with other seeds, and with other noise from the same generators.</p>' + scrolling(measuring.rename(index=escape))
     runs = [r for by_seed in arms.values() for r in by_seed.values()]
     parts[f'The {len(runs)} runs'] = f'<ul>{"".join(map(_run_line, runs))}</ul>'

@@ -24,7 +24,7 @@ from ..gan.penalties import PENALTIES
 from ..runs.config import RunConfig
 from ..runs.ladder import rungs
 from ..runs.parameters import EXAMPLES
-from ..runs.records import SECOND_LOOK, read_records
+from ..runs.records import SECOND_LOOK, read_records, read_second_look
 from .claims import arm_config, asked_claims, chosen_claims, config_key, n_seeds
 from .judge import TIMES, check_claim
 
@@ -72,6 +72,7 @@ def _forward_flops(g_spec:str, d_spec:str, n_classes:int) -> tuple[int, int]:
     (G, z), (D, x), y = _networks(g_spec, d_spec, n_classes)
     return _operations(G, z, y), _operations(D, x, y)
 
+# %% ../../nbs/study/50_plan.ipynb #998e96fe
 @cache
 def _penalty_passes(penalty:str, g_spec:str, d_spec:str, n_classes:int) -> int:
     "How often a penalty shows images to D."
@@ -197,11 +198,12 @@ def publish(
         folder.mkdir(parents=True, exist_ok=True)
         seed = r['config']['seed']     # small: the first seeds show samples, the very first also those of every epoch
         pictures = ['samples.png'] * (seed < 3) + ['samples_by_epoch.png'] * (seed == 0)
-        (folder/SECOND_LOOK).unlink(missing_ok=True)      # it may be one at another run
-        for name in (*pictures, *[SECOND_LOOK] * ('second_look' in r), 'record.json'):
+        for name in (*pictures, 'record.json'):
             write_file(folder/name, (r['folder']/name).read_bytes())
         if seed == 0 and r['status'] == 'finished' and (r['folder']/GENERATOR).exists():
             write_file(folder/GENERATOR, generator_bytes(load_generator(r['folder']), half=True))
+        if 'second_look' in r and not r['second_look']['code']['dirty']: write_file(folder/SECOND_LOOK, (r['folder']/SECOND_LOOK).read_bytes())
+        elif not read_second_look(folder, r): (folder/SECOND_LOOK).unlink(missing_ok=True)      # it looked at an earlier run of that name
         done.append(r['run_id'])
     print(f'{len(done)} records in {records_dir}')
     if dirty: print(f"left out, as their code was changed and not committed: {', '.join(dirty)}; commit, and run them again with -p force true")

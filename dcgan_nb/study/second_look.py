@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from ..foundations.core import project_root, write_file
+from ..foundations.core import InputError, project_root, write_file
 from ..foundations.datasets import ImageData, load_data
 from ..gan.networks import GENERATOR, load_generator
 from ..runs.config import RunConfig
@@ -66,7 +66,11 @@ def second_look(
     c = replace(RunConfig.of_record(record['config']), device='cpu')
     G, data = load_generator(folder), load_data(c.dataset, c.data_dir)
     net = load_extractor(c.feature_extractor, data.info, c.feature_weights)
-    look = dict(noises=by_noise(G, c, data, net), metrics=by_other_judge(G, c, data, n=n), code=code_version(), environment=environment())
+    noises = by_noise(G, c, data, net)
+    for key in noises.keys() & record['metrics'].keys():
+        now, then = noises[key][0], record['metrics'][key]['value']
+        if abs(now - then) > 0.01 * abs(then): raise InputError(f"{folder}: its generator has {key} {now:.4g}, its record says {then:.4g}. It is not the generator of that run.")
+    look = dict(run_id=record['run_id'], written=record['written'], noises=noises, metrics=by_other_judge(G, c, data, n=n), code=code_version(), environment=environment())
     write_file(folder/SECOND_LOOK, json.dumps(look, indent=1, allow_nan=False) + '\n')
     return look
 
@@ -76,24 +80,25 @@ def to_look_at(
     n:int=SEEN,
 ) -> list[dict]:        # records, each with its `folder`
     "The runs that can be looked at again and were not yet."
-    return [r for r in read_records(*runs_dirs) if r['config']['feature_extractor'] == 'clf' and r['config']['n_eval'] >= n
-            and r['status'] == 'finished' and (r['folder']/GENERATOR).is_file() and not r.get('second_look')]
+    return [r for d in runs_dirs for r in read_records(d) if r['config']['feature_extractor'] == 'clf' and r['config']['n_eval'] >= n
+            and r['status'] == 'finished' and (r['folder']/GENERATOR).is_file() and 'second_look' not in r]
 
-def _look(record:dict) -> tuple[str, dict]:
+def _look(record:dict) -> str:
     torch.set_num_threads(1)
-    return record['run_id'], second_look(record['folder'], record)
+    try: look = second_look(record['folder'], record)
+    except InputError as error: return f'passed over: {error}'
+    kid = next(m['value'] for key, m in look['metrics'].items() if key.startswith('kid'))
+    fids = next(values for key, values in look['noises'].items() if key.startswith('fid'))
+    return f"{record['run_id']}   FID {min(fids):.3f} … {max(fids):.3f}, KID in ImageNet features {kid:.4g}"
 
 def look_again(
     *runs_dirs:Path,                     # relative to the project
-    cores:int|None=None,                 # looks at a time; None: as many as there are cores
     report:Callable[[str], None]=print,
-) -> int:                                # how many were taken
-    "A second look at every run that can be looked at and has none."
+) -> int:                                # how many there were to look at
+    "A second look at every run that can be looked at and has none, on all cores."
     rest = to_look_at(*(project_root()/d for d in runs_dirs))
     report(f'{len(rest)} runs to look at, about two minutes each')
-    with get_context('spawn').Pool(min(cores or os.cpu_count(), len(rest)) or 1) as pool:
-        for k, (run_id, look) in enumerate(pool.imap_unordered(_look, rest), 1):
-            kid = next(m['value'] for key, m in look['metrics'].items() if key.startswith('kid'))
-            fids = next(values for key, values in look['noises'].items() if key.startswith('fid'))
-            report(f'  {k} of {len(rest)}   {run_id}   FID {min(fids):.3f} … {max(fids):.3f}, KID of the other judge {kid:.4g}')
+    if not rest: return 0
+    with get_context('spawn').Pool(min(os.cpu_count(), len(rest))) as pool:
+        for k, line in enumerate(pool.imap_unordered(_look, rest), 1): report(f'  {k} of {len(rest)}   {line}')
     return len(rest)
