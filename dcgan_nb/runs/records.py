@@ -291,6 +291,7 @@ def read_second_look(
         return look if whole and (look['run_id'], look['written']) == (record['run_id'], record['written']) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError): return None
 
+# %% ../../nbs/runs/34_records.ipynb #42d5010b
 def _scan(runs_dirs:tuple) -> tuple[list[dict], dict[str, str], list[str]]:
     "What `scan_records` finds, and which of the folders without evidence have a record all the same."
     found, unused, damaged = {}, {}, []
