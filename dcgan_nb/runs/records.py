@@ -65,8 +65,7 @@ def environment() -> dict:
     "Versions and hardware."
     packages = {p: metadata.version(p) for p in ('torch', 'torchvision', 'torchmetrics')}
     versions = {'python': platform.python_version(), 'dcgan_nb': __version__, **packages}
-    cpu = next((line.split(':', 1)[1].strip() for line in _lines('/proc/cpuinfo')
-                if line.startswith('model name')), platform.processor() or platform.machine())
+    cpu = next((line.split(':', 1)[1].strip() for line in _lines('/proc/cpuinfo') if line.startswith('model name')), platform.processor() or platform.machine())
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return dict(versions=versions, system=platform.system(), machine=platform.machine(), cpu=cpu,
                 n_cores=os.cpu_count(), n_threads=torch.get_num_threads(), gpu=gpu)
@@ -102,7 +101,6 @@ def animation(
 
 # %% ../../nbs/runs/34_records.ipynb #82aacb7c
 SECOND_LOOK = 'second_look.json'     # beside a record: its generator judged again, later
-
 def save_outputs(
     gan:GAN,         # trained
 ) -> None:
@@ -280,16 +278,12 @@ def why_unfinished(folder:Path) -> str:    # of a run
     return f'no record.json: nothing was finished; {again}'
 
 # %% ../../nbs/runs/34_records.ipynb #4d10a8a2
-def read_second_look(
-    folder:Path,     # of a run
-    record:dict,     # its record
-) -> dict|None:      # None: there is none, it is damaged, or it looked at an earlier run of that name
+def read_second_look(folder:Path, record:dict) -> dict|None:     # of a run; None: there is none, it is damaged, or it looked at an earlier run of that name
     "What was added to a record later."
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         look = json.loads((folder/SECOND_LOOK).read_text(encoding='utf-8'))
         whole = any(key.startswith('fid') for key in look['noises']) and any(key.startswith('kid') for key in look['metrics'])
-        return look if whole and (look['run_id'], look['written']) == (record['run_id'], record['written']) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError): return None
+        if whole and (look['run_id'], look['written']) == (record['run_id'], record['written']): return look
 
 # %% ../../nbs/runs/34_records.ipynb #42d5010b
 def _scan(runs_dirs:tuple) -> tuple[list[dict], dict[str, str], list[str]]:
