@@ -54,6 +54,7 @@ def record(config, name='fid', value=None, **more):
     elif name == 'updates': parts['history'] = [dict(n_images=value * config['batch_size'] * config['d_steps'])]
     elif name == 'seconds': parts['timings_s'] = dict(train=value)
     elif name == 'memory': parts['peak_memory_mb'] = dict(process=500 + value, before=500, cuda=None if config['device'] == 'cpu' else value)
+    elif name == 'kid_imagenet': parts['second_look'] = dict(metrics={f'{other}_imagenet_2500': dict(value=v) for other, v in dict(fid=-1, kid=value).items()})
     else: parts['metrics'] = {f'{other}_clf_10k': dict(value=-1) for other in ('reference', 'fidinf')} | {f'{name}_clf_10k': dict(value=value)}
     return dict(config=config, status='finished') | parts | more
 
@@ -130,7 +131,7 @@ def test_measuring_never_fails_on_records_that_lack_something(draw):
     epochs = [dict(n_images=90_000, confidence=0.31*i, n_classes=10, change=5.0 if i else None, tenths=dict(g_loss=[1.0, 2.0], g_grad=[0.1, 0.2])) for i in range(4)]
     whole = dict(config=dict(batch_size=32, d_steps=1, train_on='train'), history=epochs, timings_s=dict(train=9.0),
                  d_scores=dict(train=2.0, test=1.0, fake=0.0, auc=0.6),
-                 peak_memory_mb=dict(cuda=None, process=500, before=300), metrics={f'{k}_clf_10k': dict(value=1.0) for k in METRICS})
+                 peak_memory_mb=dict(cuda=None, process=500, before=300), metrics={f'{k}_clf_10k': dict(value=1.0) for k in METRICS}, second_look=dict(metrics=dict(kid_imagenet_2500=dict(value=1.0))))
     assert all(measured(name, whole) is not None for name in MEASURED)
     for r, name in itertools.product([gnaw(whole) for _ in range(300)], MEASURED):
         assert (value := measured(name, r)) is None or math.isfinite(value), (name, r)

@@ -58,7 +58,9 @@ def judge(
     return {c.id: Verdict(c, *RULES[c.rule].decide(c, e), **vars(e)) for c, e in found if c.id in asked}
 
 # %% ../../nbs/study/44_judge.ipynb #b3eba542
-def _other_judge(record:dict) -> float|None: return next((m['value'] for key, m in record['second_look']['metrics'].items() if key.startswith('kid')), None)
+def _other_judge(record:dict) -> float|None:
+    seen = record['second_look']['metrics']
+    return next((seen[key]['value'] for key in seen if key.startswith('kid')), None)
 
 MEASURES['kid_imagenet'] = Measure('KID in ImageNet features', _other_judge)
 OPINIONS = dict(kid=0.1, coverage=0.05, kid_imagenet=0.1)     # beside FID: measure → smallest interesting effect
