@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['N_WATCHED', 'SECOND_LOOK', 'SCHEMA', 'RECORD', 'OUTCOME', 'code_version', 'code_text', 'environment',
            'peak_memory_mb', 'animation', 'save_outputs', 'save_record', 'save_run', 'read_record', 'finished_run',
-           'note_outcome', 'why_unfinished', 'read_second_look', 'scan_records', 'read_records', 'score', 'images_seen']
+           'note_outcome', 'why_unfinished', 'score', 'images_seen', 'read_second_look', 'scan_records', 'read_records']
 
 # %% ../../nbs/runs/34_records.ipynb #f24112bd
 import io
@@ -277,12 +277,24 @@ def why_unfinished(folder:Path) -> str:    # of a run
     if 'goes on' in again: return f'stopped without a word, by a kill or for want of memory: {again}'
     return f'no record.json: nothing was finished; {again}'
 
+# %% ../../nbs/runs/34_records.ipynb #1b7bf924
+def score(
+    record:dict,
+    name:str,        # fid, kid, is, precision, …
+) -> dict|None:      # value, std, reference, …; None if the record does not have it
+    "The score of that name, whatever extractor and number of images stand in its key."
+    return next((m for key, m in record['metrics'].items() if key.split('_')[0] == name), None)
+
+def images_seen(record:dict) -> int:
+    "How many training images D was shown."
+    return sum(h['n_images'] for h in record['history'])
+
 # %% ../../nbs/runs/34_records.ipynb #4d10a8a2
 def read_second_look(folder:Path, record:dict) -> dict|None:     # of a run; None: there is none, it is damaged, or it looked at an earlier run of that name
     "What was added to a record later."
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         look = json.loads((folder/SECOND_LOOK).read_text(encoding='utf-8'))
-        whole = any(key.startswith('fid') for key in look['noises']) and any(key.startswith('kid') for key in look['metrics'])
+        whole = any(key.startswith('fid') for key in look['noises']) and score(look, 'kid')
         if whole and (look['run_id'], look['written']) == (record['run_id'], record['written']): return look
 
 # %% ../../nbs/runs/34_records.ipynb #42d5010b
@@ -316,15 +328,3 @@ def read_records(
     records, unused, damaged = _scan(runs_dirs)
     for folder in damaged: print(f'passed over: {unused[folder]}', file=sys.stderr)
     return records
-
-# %% ../../nbs/runs/34_records.ipynb #1b7bf924
-def score(
-    record:dict,
-    name:str,        # fid, kid, is, precision, …
-) -> dict|None:      # value, std, reference, …; None if the record does not have it
-    "The score of that name, whatever extractor and number of images stand in its key."
-    return next((m for key, m in record['metrics'].items() if key.split('_')[0] == name), None)
-
-def images_seen(record:dict) -> int:
-    "How many training images D was shown."
-    return sum(h['n_images'] for h in record['history'])

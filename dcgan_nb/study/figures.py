@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CLOCKS', 'set_style', 'Text', 'Html', 'figure', 'plot_history', 'rows_to_show', 'show_samples_by_epoch',
-           'show_samples', 'plot_arms', 'plot_search', 'sample_rows', 'plot_course', 'plot_ladder', 'arrow',
-           'score_table', 'cost_table']
+           'show_samples', 'plain_log', 'plot_arms', 'plot_search', 'sample_rows', 'plot_course', 'plot_ladder',
+           'arrow', 'score_table', 'cost_table']
 
 # %% ../../nbs/study/45_figures.ipynb #273b2ed3
 import base64
@@ -116,7 +116,7 @@ def show_samples(
     return fig
 
 # %% ../../nbs/study/45_figures.ipynb #d54f61ab
-def _plain_log(axis) -> None:
+def plain_log(axis) -> None:
     "Labels 1, 2, 5, 10 … on a logarithmic axis, or evenly spaced ones if it spans little."
     low, high = sorted(axis.get_view_interval())
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 8*low else MaxNLocator(4))
@@ -160,7 +160,7 @@ def plot_arms(
     if reference is not None: _mark_reference(ax, reference)
     if log:
         ax.set_xscale('log')
-        _plain_log(ax.xaxis)
+        plain_log(ax.xaxis)
     else:
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.ticklabel_format(axis='x', useOffset=False)       # 1.0005, not 0.0005 and somewhere + 1
@@ -194,7 +194,7 @@ def plot_search(
         ax.plot(ks, _expected_bests(x, log, sign), dash, color=color, marker='o', ms=3, label=arm)
     if log:
         ax.set_yscale('log')
-        _plain_log(ax.yaxis)
+        plain_log(ax.yaxis)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel='trials of which the best is kept', ylabel=f'expected best {title}')
     ax.legend(title=None)
@@ -243,7 +243,7 @@ def plot_course(
                  errorbar=('pi', 100), ax=ax)
     if log:
         ax.set_yscale('log')
-        _plain_log(ax.yaxis)
+        plain_log(ax.yaxis)
     ax.set(xlabel='images seen', ylabel=ylabel)
     ax.xaxis.set_major_formatter('{x:,.0f}')
     ax.legend(title=None)

@@ -25,7 +25,7 @@ from ..runs.numbers import number, run_address, run_link
 from ..runs.records import code_text, images_seen, score
 from .claims import LAYERS, MEASURES, Claim, arm_config, arm_values, claim_hash, measured, scaled_delta, study_records
 from .figures import Html, Text, arrow, cost_table, figure, plot_arms, plot_ladder, plot_search, sample_rows, set_style
-from .judge import courses, outcome, read_otherwise, verdict_numbers, verdict_trace, with_numbers
+from .judge import courses, fid_by_noise, outcome, read_otherwise, verdict_numbers, verdict_trace, with_numbers
 from .problems import problem_link, problem_text
 from .evidence import COLORS, Verdict, badge, budget_text, format_number, glyph_of, protocol_of, runs_text, seeds_text, study_command, style_of
 from .rules import RULES, effect_text, explain, finding
@@ -217,7 +217,7 @@ def measuring_table(
     "How much of the spread of FID over seeds is the measuring."
     rows = {}
     for arm, by_seed in arms.items():
-        looks = [values for r in by_seed.values() for key, values in ((r.get('second_look') or {}).get('noises', {})).items() if key.startswith('fid')]
+        looks = [values for r in by_seed.values() if (values := fid_by_noise(r))]
         fids = [fid for r in by_seed.values() if (fid := measured('fid', r)) is not None]
         if not looks or len(fids) < 2: continue
         over_seeds, over_noises = np.var(fids, ddof=1), np.mean([np.var(values, ddof=1) for values in looks])

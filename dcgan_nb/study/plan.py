@@ -61,35 +61,24 @@ def _operations(net:nn.Module, *given) -> int:
     for hook in hooks: hook.remove()
     return sum(counts)
 
-def _networks(g_spec:str, d_spec:str, n_classes:int):    # G and noise, D and images, and their classes
-    g, d = json.loads(g_spec), json.loads(d_spec)
-    z, x = torch.zeros(2, g['latent_dim']), torch.zeros(2, d['channels'], d['size'], d['size'])
-    return (build_generator(**g), z), (build_discriminator(**d), x), torch.zeros(2, dtype=torch.int64) if n_classes else None
-
 @cache
-def _forward_flops(g_spec:str, d_spec:str, n_classes:int) -> tuple[int, int]:
-    "Operations of a forward pass of G and of D for one image; the specs are JSON, which can be looked up again."
-    (G, z), (D, x), y = _networks(g_spec, d_spec, n_classes)
-    return _operations(G, z, y), _operations(D, x, y)
+def _forward_flops(g_spec:str, d_spec:str, n_classes:int, penalty:str='none') -> tuple[int, int, int]:
+    "Operations of a forward pass of G and of D for one image, and how often a penalty calls D; the specs are JSON, which can be looked up again."
+    g, d, calls = json.loads(g_spec), json.loads(d_spec), []
+    z, x = torch.zeros(2, g['latent_dim']), torch.zeros(2, d['channels'], d['size'], d['size'])
+    y, D = torch.zeros(2, dtype=torch.int64) if n_classes else None, build_discriminator(**d)
+    counted = _operations(build_generator(**g), z, y), _operations(D, x, y)
+    D.register_forward_pre_hook(lambda *_: calls.append(1))
+    if PENALTIES[penalty]: PENALTIES[penalty](D, x, x, y)
+    return *counted, len(calls)
 
 # %% ../../nbs/study/50_plan.ipynb #998e96fe
-@cache
-def _penalty_passes(penalty:str, g_spec:str, d_spec:str, n_classes:int) -> int:
-    "How often a penalty shows images to D."
-    if PENALTIES[penalty] is None: return 0
-    _, (D, x), y = _networks(g_spec, d_spec, n_classes)
-    shown = []
-    D.register_forward_pre_hook(lambda *_: shown.append(1))
-    PENALTIES[penalty](D, x, x, y)
-    return len(shown)
-
 def training_flops(
     config:RunConfig,
 ) -> float:            # floating-point operations
     "What training costs, in convolutions and matrix products."
     ds, c = DATASETS[config.dataset], config
-    specs = json.dumps(c.g_spec), json.dumps(c.d_spec), c.n_classes
-    (g, d), passes = _forward_flops(*specs), _penalty_passes(c.penalty, *specs)
+    g, d, passes = _forward_flops(json.dumps(c.g_spec), json.dumps(c.d_spec), c.n_classes, c.penalty)
     n = c.epochs * (ds.n_train + (ds.n_test if c.train_on == 'train+test' else 0))
     g_step, d_step = 3*g + (2 + LOSSES[c.loss].relativistic)*d, g + 6*d * (1 + passes / c.penalty_every)
     return n * (d_step + g_step / c.d_steps)
