@@ -34,8 +34,8 @@ PROFILES = Registry('profile',
 )
 
 # %% ../../nbs/runs/30_parameters.ipynb #bbfb1490
-_best = dict(arch='resnet', d_options='minibatch_std=True', loss='rpgan', penalty='r1r2', penalty_weight=0.1, penalty_every=4, batch_size=16,
-             g_lr=2e-3, d_lr=4e-3, beta1=0.0, beta2=0.9, lr_decay='cosine', ema=0.998, cpu=dict(g_width=16, d_width=16, batch_size=16, epochs=3))
+_best = dict(arch='resnet', d_options='minibatch_std=True', loss='hinge', penalty='r1', penalty_weight=0.5, penalty_every=16, batch_size=16,
+             g_lr=4e-3, d_lr=8e-3, beta1=0.0, beta2=0.9, lr_decay='cosine', ema=0.99, cpu=dict(g_width=16, d_width=16, batch_size=16, epochs=2))
 RECIPES['best'], RECIPES['best_cond'] = _best, _best | dict(conditional=True, metrics=(*STANDARD_METRICS, 'gantest', 'fidclass'))
 
 # %% ../../nbs/runs/30_parameters.ipynb #d9919f39
