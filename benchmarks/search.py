@@ -1,7 +1,8 @@
 """The search behind the recipes `best` and `best_cond`: which settings draw best in the processor seconds that `standard` takes?
 
 It begins with labels: the settings of last time and random ones, then variations of the best of them, then more seeds for the finalists; and without
-labels the finalists alone. How many epochs a trial gets follows from its speed: a few of its steps take turns with steps of `standard`.
+labels the finalists alone. Last comes one step beyond the range for every setting in which the best lies at an edge, and all such steps that helped at
+once. How many epochs a trial gets follows from its speed: a few of its steps take turns with steps of `standard`.
 
 Each trial is a run like any other, two at a time, one thread each, with seeds from 100, which no published figure uses. The result is written after
 every trial, so a search that was stopped goes on, here or on another machine, with what reports/benchmarks/search-cpu.json has; rounds are over when
@@ -40,9 +41,10 @@ SPACE = dict(
     penalty_every=[4, 8, 16],
     minibatch_std=[False, True],
 )
+BEYOND = dict(batch_size={16: 8}, g_lr={4e-3: 8e-3}, ema={0.99: 0.98}, penalty_weight={0.5: 2.0}, penalty_every={16: 32})     # an edge of the range, and what is tried beyond
 KEPT = 0.7                                    # chance of each setting to stay as it is in a variation
 PARENTS = 4                                   # settings that are varied
-ROUNDS = dict(random=12, varied=16, finals=4, last=2)     # settings; the last two rounds give them more seeds, two in all and four in all
+ROUNDS = dict(random=12, varied=16, finals=4, last=2, edges=5)     # settings; finals and last give them more seeds, two in all and four in all
 SHOWN = 'fid', 'is', 'recall', 'precision'
 
 
@@ -86,6 +88,11 @@ def relative_cost(values:dict, n:int=1024, repeats:int=5) -> float:
     variants = dict(standard=steps_of(standard(), n), ours=steps_of(RunConfig.resolve(**values | dict(epochs=1)), n))
     timings = m.interleave(variants, repeats, clock=time.process_time, report=lambda *_, **__: None)
     return median(b / a for a, b in zip(*(timings[name].seconds for name in variants)))
+
+
+def moved(settings:dict) -> list[dict]:
+    "The settings, one of them a step beyond its range: for each that lies at an edge."
+    return [settings | {name: beyond[settings[name]]} for name, beyond in BEYOND.items() if settings[name] in beyond]
 
 
 def epochs_for(cost:float, budget:int) -> int:
@@ -153,6 +160,23 @@ def best(rows:list[dict], n:int) -> list[dict]:    # settings
     return sorted(different.values(), key=lambda settings: mean_fid(rows, settings))[:n]
 
 
+def beyond(search:Search) -> None:
+    "The last rounds: past the edges of the space, from the best settings with labels."
+    told = [row for row in search.rows if row['conditional']]
+    champion, = best([row for row in told if any(row['settings'] == r['settings'] for r in told if r['round'] == 'last')], 1)
+    fid = lambda settings: mean_fid([row for row in search.rows if row['conditional'] and row['seed'] < 102], settings)     # of the two seeds that all of these have
+    steps = moved(champion)[:search.rounds['edges']]
+    search.tried('edges', steps, True, range(100, 102))
+    together = dict(champion)
+    for step in steps:
+        if fid(step) < fid(champion): together |= {k: v for k, v in step.items() if v != champion[k]}
+    if together not in (champion, *steps): search.tried('together', [together], True, range(100, 102))
+    winner = min(champion, *steps, together, key=fid)
+    if winner != champion:
+        search.tried('confirmed', [winner], True, range(102, 104))
+        search.tried('confirmed', [winner], False, range(100, 104))
+
+
 def measure(device:str, repeats:int, is_quick:bool) -> tuple[dict, list[dict]]:   # parameters, rows
     rng, search = random.Random(1002), Search(is_quick)
     rows = search.tried('random', [LAST, *(trial(rng) for _ in range(search.rounds['random'] - 1))], True, range(100, 101))
@@ -163,6 +187,7 @@ def measure(device:str, repeats:int, is_quick:bool) -> tuple[dict, list[dict]]: 
         first = [row for row in rows if row['settings'] in finalists] if conditional else []
         found = first + search.tried('finals', finalists, conditional, range(101 if first else 100, 102))
         search.tried('last', best(found, search.rounds['last']), conditional, range(102, 104))
+    beyond(search)
     return search.parameters(True), search.rows
 
 

@@ -264,7 +264,7 @@ def test_a_search_goes_on_with_what_is_published_and_nothing_is_run_twice(tmp_pa
         def imap(self, _, values): return map(result, values)
     monkeypatch.setattr(search, 'get_context', lambda _: SimpleNamespace(Pool=lambda *_, **__: Pool()))
     monkeypatch.setattr(search, 'project_root', lambda: tmp_path)
-    monkeypatch.setattr(search, 'ROUNDS', dict(random=6, varied=5, finals=3, last=2))
+    monkeypatch.setattr(search, 'ROUNDS', dict(random=6, varied=5, finals=3, last=2, edges=0))
     (_, whole), file = search.measure('cpu', 1, False), tmp_path/'reports/benchmarks/search-cpu.json'
     n = 6 + 5 + 3 + 2*2 + 3*2 + 2*2
     assert len(whole) == n == len(made) and whole[0]['settings'] == search.LAST and {row['seed'] for row in whole} == {100, 101, 102, 103}
@@ -280,6 +280,28 @@ def test_a_search_goes_on_with_what_is_published_and_nothing_is_run_twice(tmp_pa
     most = 10**6
     parameters, rows = search.measure('cpu', 1, False)
     assert rows == whole and parameters['complete'] and len(made) == len(set(made)) == n
+
+
+@pytest.mark.parametrize('helps', [(), ('ema',), ('g_lr', 'ema'), ('g_lr', 'batch_size', 'penalty_every')], ids=str)
+def test_a_search_ends_with_steps_beyond_the_edges_of_its_space(helps, rng):
+    offset = torch.rand((), generator=rng).item()
+    champion = {name: next(iter(search.BEYOND[name])) if name in search.BEYOND else values[0] for name, values in search.SPACE.items()} | dict(ema=0.99, penalty_weight=0.02)
+    worse, rows = champion | dict(loss='hinge'), []
+
+    def tried(name, settings, conditional, seeds):
+        for s, seed in ((s, seed) for seed in seeds for s in settings):
+            changed = [k for k in search.BEYOND if s[k] != champion[k]]
+            fid = offset + 5 + (s == worse) + sum(-1 if k in helps else 1 for k in changed) + (3 if conditional and seed > 101 and changed else 0)
+            rows.append(dict(round=name, conditional=conditional, settings=s, seed=seed, fid=fid))
+    for name, seeds in ('finals', range(100, 102)), ('last', range(102, 104)): tried(name, [worse, champion], True, seeds)
+    before = len(rows)
+    search.beyond(SimpleNamespace(rows=rows, tried=tried, rounds=dict(edges=9)))
+    steps = [r['settings'] for r in rows[before:] if r['round'] == 'edges' and r['seed'] == 100]
+    assert [{k: v for k, v in s.items() if v != champion[k]} for s in steps] == [dict(batch_size=8), dict(g_lr=8e-3), dict(ema=0.98), dict(penalty_every=32)], 'the weight is at no edge'
+    beyond = {k: next(iter(search.BEYOND[k].values())) for k in helps}
+    assert [(r['settings'], r['seed']) for r in rows if r['round'] == 'together'] == [(champion | beyond, seed) for seed in (100, 101) if len(helps) > 1]
+    assert [(r['settings'], r['conditional'], r['seed']) for r in rows if r['round'] == 'confirmed'] == [
+        (champion | beyond, told, seed) for told, seeds in ((True, (102, 103)), (False, (100, 101, 102, 103))) for seed in seeds if helps]
 
 
 def test_stretches_show_every_image_before_any_comes_again(rng):
