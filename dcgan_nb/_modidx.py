@@ -949,6 +949,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                       'dcgan_nb.study.judge.courses': ('study/judge.html#courses', 'dcgan_nb/study/judge.py'),
                                       'dcgan_nb.study.judge.fid_by_noise': ('study/judge.html#fid_by_noise', 'dcgan_nb/study/judge.py'),
                                       'dcgan_nb.study.judge.judge': ('study/judge.html#judge', 'dcgan_nb/study/judge.py'),
+                                      'dcgan_nb.study.judge.look_text': ('study/judge.html#look_text', 'dcgan_nb/study/judge.py'),
                                       'dcgan_nb.study.judge.outcome': ('study/judge.html#outcome', 'dcgan_nb/study/judge.py'),
                                       'dcgan_nb.study.judge.read_otherwise': ('study/judge.html#read_otherwise', 'dcgan_nb/study/judge.py'),
                                       'dcgan_nb.study.judge.verdict_numbers': ( 'study/judge.html#verdict_numbers',

@@ -21,11 +21,11 @@ from ..foundations.core import InputError, project_root, write_file
 from ..foundations.datasets import ImageData, load_data
 from ..gan.networks import GENERATOR, load_generator
 from ..runs.config import RunConfig
-from ..runs.records import SECOND_LOOK, code_version, environment, read_records, score
+from ..runs.records import SECOND_LOOK, code_version, environment, read_records
 from ..runs.run import drawn_images
 from ..scores.features import load_extractor
 from ..scores.metrics import evaluate
-from .judge import fid_by_noise
+from .judge import look_text
 
 # %% ../../nbs/study/63_second_look.ipynb #a7a93c97
 NOISES = 5
@@ -88,8 +88,7 @@ def _look(record:dict) -> str:
     torch.set_num_threads(1)
     try: look = second_look(record['folder'], record)
     except InputError as error: return f'passed over: {error}'
-    kid, fids = score(look, 'kid')['value'], fid_by_noise(record | dict(second_look=look))
-    return f"{record['run_id']}   FID {min(fids):.3f} … {max(fids):.3f}, KID in ImageNet features {kid:.4g}"
+    return f"{record['run_id']}   {look_text(record | dict(second_look=look))}"
 
 def look_again(
     *runs_dirs:Path,                     # relative to the project

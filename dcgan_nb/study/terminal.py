@@ -16,11 +16,11 @@ from pathlib import Path
 from ..foundations.core import InputError, nearest, project_root
 from ..runs.config import rerun_command
 from ..runs.ladder import rungs
-from ..runs.records import code_text, read_record, scan_records, score, why_unfinished
+from ..runs.records import code_text, read_record, read_second_look, scan_records, score, why_unfinished
 from ..runs.run import published_lines, score_lines
 from .claims import MEASURES, SEEDS, Claim, Records, arm_records, chosen_claims, study_records
 from .evidence import Verdict, budget_text, runs_text, went_wrong
-from .judge import TIMES, courses, outcome
+from .judge import TIMES, courses, look_text, outcome
 from .rules import RULES, effect_text
 
 # %% ../../nbs/study/59_terminal.ipynb #fd6d5eb8
@@ -130,7 +130,8 @@ def show_lines(
     r = read_record(folder)
     e = r['environment']
     beside = [] if folder.parent == project_root()/'reports/records' else published_lines(r)
-    return [*score_lines(r), *beside, '', _used_by(r),
+    again = [f'looked at again: {look_text(r | dict(second_look=look))}'] if (look := read_second_look(folder, r)) else []
+    return [*score_lines(r), *beside, *again, '', _used_by(r),
             f"{r['data']['title']}, profile {r['config']['profile']}, {len(r['history'])} epoch{'s' * (len(r['history']) > 1)}, " + ', '.join(f'{part} {s:.1f} s' for part, s in r['timings_s'].items() if not part.endswith('_cpu')),
             f"{code_text(r)}; {e['gpu'] or e['cpu']}, threads: {e['n_threads']}; {r['written']}", f'in {os.path.relpath(folder)}', '', 'again:', f"  {rerun_command(r['config'])}"]
 
