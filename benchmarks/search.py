@@ -160,7 +160,7 @@ def best(rows:list[dict], n:int) -> list[dict]:    # settings
     return sorted(different.values(), key=lambda settings: mean_fid(rows, settings))[:n]
 
 
-def beyond(search:Search) -> None:
+def past_the_edges(search:Search) -> None:
     "The last rounds: past the edges of the space, from the best settings with labels."
     told = [row for row in search.rows if row['conditional']]
     champion, = best([row for row in told if any(row['settings'] == r['settings'] for r in told if r['round'] == 'last')], 1)
@@ -187,7 +187,7 @@ def measure(device:str, repeats:int, is_quick:bool) -> tuple[dict, list[dict]]: 
         first = [row for row in rows if row['settings'] in finalists] if conditional else []
         found = first + search.tried('finals', finalists, conditional, range(101 if first else 100, 102))
         search.tried('last', best(found, search.rounds['last']), conditional, range(102, 104))
-    beyond(search)
+    past_the_edges(search)
     return search.parameters(True), search.rows
 
 

@@ -295,7 +295,7 @@ def test_a_search_ends_with_steps_beyond_the_edges_of_its_space(helps, rng):
             rows.append(dict(round=name, conditional=conditional, settings=s, seed=seed, fid=fid))
     for name, seeds in ('finals', range(100, 102)), ('last', range(102, 104)): tried(name, [worse, champion], True, seeds)
     before = len(rows)
-    search.beyond(SimpleNamespace(rows=rows, tried=tried, rounds=dict(edges=9)))
+    search.past_the_edges(SimpleNamespace(rows=rows, tried=tried, rounds=dict(edges=9)))
     steps = [r['settings'] for r in rows[before:] if r['round'] == 'edges' and r['seed'] == 100]
     assert [{k: v for k, v in s.items() if v != champion[k]} for s in steps] == [dict(batch_size=8), dict(g_lr=8e-3), dict(ema=0.98), dict(penalty_every=32)], 'the weight is at no edge'
     beyond = {k: next(iter(search.BEYOND[k].values())) for k in helps}
