@@ -51,6 +51,8 @@ def test_a_ladder_that_is_interrupted_goes_on_and_keeps_its_first_rung(tmp_path,
     assert [line for line in said if 'scored after epoch 2' in line]
     one, other = run(whole, None), run(broken, None)
     assert other['resumed'] == [2] and not one['resumed'] and untimed(one) == untimed(other) and weights(whole) == weights(broken)
+    for record in one, other: assert record['timings_s']['train'] >= sum(h['seconds'] for h in record['history']), 'all epochs are counted'
+    assert 'train_cpu' in one['timings_s'] and 'train_cpu' not in other['timings_s'], 'half of it is not shown as the whole'
 
 
 def test_a_record_says_after_which_epochs_it_was_scored(tmp_path):

@@ -133,6 +133,7 @@ def _train(run:Run) -> None:
     run.extractor = load_extractor(c.feature_extractor, run.data.info, c.feature_weights, c.device)
     run.tracker, checkpoints = open_tracker(c), Checkpoints(c.run_dir, c.checkpoint_epochs, c.checkpoint_minutes)
     for line in resume(run.gan, c.run_dir): run.report(line)
+    earlier = sum(h['seconds'] for h in run.gan.history)
     def after_epoch(gan):
         run.report(epoch_line(gan.history[-1], c.epochs))
         if gan.history[-1]['epoch'] in c.rung_epochs[:-1] and not gan.diverged: _score_rung(run)
@@ -143,6 +144,9 @@ def _train(run:Run) -> None:
     images = training_set(run.data, c.train_on, c.image_size, c.channels)
     run._timed('train', train, run.gan, images, after_epoch, recorded_steps(c))
     for clock in '', '_cpu': run.timings[f'train{clock}'] -= run.timings.get(f'rungs{clock}', 0)
+    if run.gan.resumed:
+        run.timings['train'] += earlier
+        del run.timings['train_cpu']       # how busy the processor was before, nobody has noted
     run.memory = peak_memory_mb() | dict(before=before)
     save_outputs(run.gan)
 
