@@ -1,7 +1,8 @@
 """What all benchmarks share: interleaved measurement, the limits of the hardware, options and result files.
 
-Variants take turns in one process: A, B, …, A, B, …, so that whatever changes the machine's speed meanwhile meets all of them. A first
-round warms up and is not counted. Ratios are taken within a round and only then summarized: the median, and an interval of it.
+Variants take turns, A, B, …, A, B, …, so that whatever changes the machine's speed meanwhile meets all of them; they share a process, but for those
+that need one of their own. A first round warms up and is not counted. Ratios are taken within a round and only then summarized: the median, and an
+interval of it.
 """
 import argparse
 import json

@@ -1,7 +1,7 @@
 """The search behind the recipes `best` and `best_cond`: which settings draw best in the processor seconds that `standard` takes?
 
 It begins with labels: the settings of last time and random ones, then variations of the best of them, then more seeds for the finalists; and without
-labels the finalists alone. Last comes one step beyond the range for every setting in which the best lies at an edge, and all such steps that helped at
+labels the finalists alone. Last comes one step beyond the range for five of the settings in which the best lies at an edge, and all such steps that helped at
 once. How many epochs a trial gets follows from its speed: a few of its steps take turns with steps of `standard`.
 
 Each trial is a run like any other, two at a time, one thread each, with seeds from 100, which no published figure uses. The result is written after

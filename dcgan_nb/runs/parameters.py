@@ -59,7 +59,7 @@ TRACKERS = Registry('tracker', none='nobody', wandb='Weights & Biases')
 @dataclass(frozen=True)
 class _Task:
     profile: str = _name(Registry('profile', auto=None, **PROFILES), 'budget; auto is full on a CUDA device, else cpu', 'auto')
-    recipe: str = _name(RECIPES, "a project's way of training", 'standard')
+    recipe: str = _name(RECIPES, "a named way of training", 'standard')
     dataset: str = _name(DATASETS, 'what to learn', 'fashion_mnist')
     data_dir: str = _text('folder with the data files, or with your own pictures; None: found or fetched', place=True)
     train_on: str = _name(SPLITS, 'images to train on', 'train')
