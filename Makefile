@@ -225,6 +225,6 @@ vulnerabilities: $(READY)
 	@python workflow/vulnerabilities.py $(VENV)/vulnerabilities/bin/pip-audit requirements.lock
 
 clean:
-	rm -rf $(OUT)/book $(OUT)/_build $(OUT)/published $(OUT)/watch $(OUT)/site $(OUT)/verdicts.pdf $(OUT)/dcgan-nb-*.zip
+	rm -rf $(foreach name,book _build published watch site verdicts.pdf,$(call q,$(OUT)/$(name))) $(call q,$(OUT))/dcgan-nb-*.zip
 distclean: clean
-	rm -rf $(OUT)/runs $(OUT)/page $(OUT)/queue $(OUT)/cache $(OUT)/sbom.json $(OUT)/drift.* $(OUT)/endurance.jsonl $(OUT)/workflow.log $(VENV) .snakemake
+	rm -rf $(foreach name,runs page queue cache sbom.json endurance.jsonl workflow.log,$(call q,$(OUT)/$(name))) $(call q,$(OUT))/drift.* $(call q,$(VENV)) .snakemake

@@ -23,11 +23,12 @@ from dcgan_nb.runs.config import PLACES, PROFILES, RunConfig, identity
 from dcgan_nb.scores.metrics import METRICS
 from dcgan_nb.study.claims import (CLAIMS, MEASURES, PROJECTS, SEEDS, arm_config, arm_records, best_profile, chosen_claims, config_key,
                                    measured, n_seeds)
-from dcgan_nb.study.judge import courses, judge, outcome
+from dcgan_nb.study.judge import courses, judge, outcome, read_otherwise
 from dcgan_nb.study.plan import plan, plan_table, training_flops
 from dcgan_nb.study.evidence import runs_text
 from dcgan_nb.study.rules import MIN_SEEDS, RULES, explain
 from dcgan_nb.study.stats import holm
+from dcgan_nb.study.tables import leaderboard
 
 load_projects()
 MEASURED = [*METRICS, *MEASURES]
@@ -165,7 +166,7 @@ def test_an_unknown_claim_is_answered_with_the_nearest(which, hint):
 
 @pytest.mark.parametrize('profile, which', [('smoke', ''), ('smoke', 'A'), ('smoke', 'A5'), ('cpu', 'A0 A3 A4'), ('cpu', 'D1 D2a')])
 def test_the_table_of_a_plan_counts_what_is_left_to_do(profile, which, draw):
-    def planned(seeds=None): return {config_key(c.record()): c for c in plan(profile, which, seeds, device='cpu').values()}
+    def planned(seeds=None): return plan(profile, which, seeds, device='cpu')
     more = plan_table(profile, which, seeds=(n := draw.randint(6, 9)), device='cpu')
     assert (more.seeds == n).all() and more.to_run.sum() == len(planned(n))
     runs = planned()
@@ -173,7 +174,7 @@ def test_the_table_of_a_plan_counts_what_is_left_to_do(profile, which, draw):
     assert (table.runs == table.arms * table.seeds).all() and list(table.arms) == [len(CLAIMS[i].arms) for i in table.index]
     assert ((table.minutes > 0) == (table.to_run > 0)).all() and np.isfinite(table.minutes).all()
     done = draw.sample(list(runs), len(runs) // 3)
-    records = [record(runs[k].record(), 'seconds', training_flops(runs[k]) / 1e9, status=draw.choice(['finished', 'diverged'])) for k in done]
+    records = [record(runs[k].record(), 'seconds', training_flops(runs[k]) / 1e9, status=draw.choice(['finished', 'diverged'])) | dict(run_id=k) for k in done]
     rest = plan_table(profile, which, done=records, timed=records, device='cpu')
     assert table.to_run.sum() == len(runs), 'what `plan` would run, each once'
     assert rest.to_run.sum() == len(runs) - len(done) and (rest.runs.values == table.runs.values).all()
@@ -316,6 +317,31 @@ def test_a_number_lies_within_its_range_outside_or_across_its_end(id, draw):
     word = lambda center, width: judge(made_up(claim, {next(iter(claim.arms)): [center + width*d for d in draw.sample([-1, -0.6, -0.2, 0.2, 0.6, 1], 6)]}, profile), id)[id].text
     assert word(inside, narrow) == 'supported' and word(claim.low / 2, narrow) == word(claim.high * 1.5, narrow) == 'opposite found'
     assert word(claim.low, 10*narrow).startswith('undecided')
+    arm, = claim.arms
+    records = made_up(claim, {arm: [inside + narrow*d for d in draw.sample([-1, -0.6, -0.2, 0.2, 0.6, 1], 6)]}, profile)
+    unmeasured = record(arm_config(claim, arm, 6, profile, device='cpu').record())
+    assert judge([*records, unmeasured], id)[id].text == 'undecided (leaning for)', 'a mean of those that got so far is not the mean'
+    assert judge([*records, unmeasured | dict(status='diverged')], id)[id].word == 'supported'
+
+
+def test_readings_of_a_claim_whose_first_measure_is_no_standard_score_are_found(draw):
+    claim = replace(CLAIMS['A4'], id='Z9', measure='fidinf', readings=dict(fid=0.1, recall=0.1))
+    CLAIMS['Z9'] = claim
+    try:
+        arms = {arm: spread(draw, 5) for arm in claim.arms}
+        records = made_up(claim, arms)
+        for r in records[:]: r['metrics'] = dict(r['metrics'], fid_clf_10k=dict(value=draw.uniform(4, 6)))
+        assert [*read_otherwise(judge(records, 'Z9')['Z9'], records)] == ['fid']
+    finally: del CLAIMS['Z9']
+
+
+def test_a_configuration_scored_in_several_ways_has_a_row_for_each_that_has_a_fid(draw):
+    made = [r | dict(data=dict(title='Fashion-MNIST'), networks=dict(g_parameters=1), run_id=str(i)) for i, r in enumerate(made_up(CLAIMS['A4'], {arm: spread(draw, 5, 3) for arm in CLAIMS['A4'].arms}))]
+    for r in made: r['metrics'] = {k: m | dict(reference=0.01) for k, m in r['metrics'].items()}
+    without = made[0] | dict(metrics=dict(recall_clf_10k=dict(value=0.3, reference=0.9)), run_id='without', config=made[0]['config'] | dict(metrics=('recall',), seed=17))
+    diverged = made[1] | dict(metrics={}, run_id='diverged', status='diverged', config=made[1]['config'] | dict(seed=18))
+    (table,) = leaderboard([*made, without, diverged]).values()
+    assert sorted(table.runs[:2]) == ['3', '4, 1 diverged']
 
 
 def by_hand(claim, values):

@@ -53,6 +53,7 @@ WRONG = {
     'study ON=slrum': "on='slrum' is not known. Did you mean 'slurm'?", 'plan ON=cloud': "on='cloud' is not known. Known: local, slurm.", 'study JOB_MINUTES=0': "job_minutes='0' is not a whole number from 1 on. Nearest: 1.", 'plan JOB_MINUTES=long': "job_minutes='long' is not a whole number",
     'study GPU_RUNS=none': "gpu_runs='none' is not", 'report RUNS=mine': "runs='mine' is not known. Known: published, own.", 'verdicts RUNS=mine': "runs='mine' is not known.",
     'report REPORTS=README.md': "reports='README.md' is a file, not a folder.", 'runs REPORTS=README.md': 'is a file, not a folder.', 'plan REPORTS=README.md': 'is a file, not a folder.',
+    'study REPORTS=2026_01': "reports='2026_01' would be read as a number. Nearest: './2026_01'.", 'report REPORTS=true': "Nearest: './true'.",
     'study REPORTS=README.md/new': 'is inside of README.md, a file, not a folder.', 'plan RUNS=mine': "runs='mine' is not known.", 'plan GPU_RUNS=0': "gpu_runs='0' is not a whole number",
     'study REPORTS=/proc/new': "reports='/proc/new' cannot be made", 'report REPORTS=/proc/new': "reports='/proc/new' cannot be made", 'endurance N=0': "n='0' is not a whole number from 1 on. Nearest: 1.",
     'endurance KIND=dcgna': "kind='dcgna' is not known. Did you mean 'dcgan'?", 'plan claim=A4': 'make plan does not take claim; it takes CLAIM PROFILE', 'study SEED=4': 'make study does not take SEED; it takes CLAIM',

@@ -1,5 +1,6 @@
 "Runs that are scored on their way, and what readers of records make of them."
 import json
+import shutil
 
 import pytest
 import torch
@@ -9,8 +10,11 @@ from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.ladder import rungs
 from dcgan_nb.runs.records import read_record
 from dcgan_nb.runs.run import run
-from dcgan_nb.study.claims import study_records
+from dcgan_nb.study.audit import other_seeds
+from dcgan_nb.study.claims import Records, study_records
 from dcgan_nb.study.plan import plan, plan_table
+from dcgan_nb.study.queue import missing
+from dcgan_nb.study.site import card_record
 
 load_projects()
 
@@ -76,3 +80,25 @@ def test_a_study_reads_rungs_as_runs_and_plans_no_rung_twice(tmp_path):
     run(one, None)
     found = {r['run_id']: r for r in study_records(str(tmp_path), str(tmp_path/'nothing'))}
     assert 'rung_of' not in found[one.run_id] and len(found) == 4, 'a run of its own comes before a rung'
+    published = tmp_path/'published'
+    for c in configs.values(): shutil.copytree(c.run_dir, published/c.run_id)
+    for prefer, is_rung in dict(own=False, published=True).items():       # each layer climbs by itself
+        found = {r['run_id']: r for r in study_records(str(tmp_path), str(published), prefer)}
+        assert all(r['layer'] == prefer for r in found.values())
+        r = found[one.run_id]
+        assert ('rung_of' in r, 'rung_of' in r['twin'], r['twin']['run_id']) == (is_rung, not is_rung, one.run_id)
+
+
+def test_what_a_ladder_has_climbed_through_is_not_run_and_what_it_did_not_draw_is_not_shown(tmp_path):
+    ladder = tiny(tmp_path, metrics='fid')
+    record = run(ladder, None)
+    at = {n: RunConfig.resolve(**ladder.record() | dict(epochs=n, rungs=1)) for n in (1, 2, 4)}
+    wanted = {c.run_id: c for c in (*at.values(), ladder)}
+    assert missing(wanted, tmp_path).keys() == {at[1].run_id, ladder.run_id}, 'its own notebook is not there yet'
+    (ladder.run_dir/'run.ipynb').touch()
+    assert missing(wanted, tmp_path).keys() == {at[1].run_id}
+    records = study_records(str(tmp_path), str(tmp_path/'nothing'))
+    shown = {r['config']['epochs']: (r['folder']/'samples.png').is_file() for r in records}
+    assert shown == {2: False, 4: True} and card_record(records)['config']['epochs'] == 4
+    others = Records(r | dict(run_id=f'{n} {r["run_id"]}', config=r['config'] | dict(seed=r['config']['seed'] + n)) for r in records for n in range(4))
+    assert [r['config']['epochs'] for r in other_seeds(record, others)] == [4, 4, 4], 'of the whole run'

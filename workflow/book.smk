@@ -15,8 +15,8 @@ rule html:
         frame=$(cksum "{BOOK}/_toc.yml" {input.config} {input.assets} constraints.txt; cd "{BOOK}"; grep -m1 '"# ' *.ipynb */*.ipynb)
         if [ "$frame" != "$(cat "{REPORTS}/_build/frame" 2>/dev/null)" ]; then rm -rf "{REPORTS}/_build"; fi
         rm -f "{REPORTS}/_build/frame"
-        mkdir -p {BOOK}/assets && cp {input.assets} {BOOK}/assets
-        jupyter-book build {BOOK} --toc "$(realpath "{BOOK}/_toc.yml")" --config {input.config} --path-output {REPORTS} -W --keep-going -q > /dev/null
-        python workflow/finish_book.py {HTML} {BOOK} published=reports/records "own={RUNS}"
+        mkdir -p "{BOOK}/assets" && cp {input.assets} "{BOOK}/assets"
+        jupyter-book build "{BOOK}" --toc "$(realpath "{BOOK}/_toc.yml")" --config {input.config} --path-output "{REPORTS}" -W --keep-going -q > /dev/null
+        python workflow/finish_book.py "{HTML}" "{BOOK}" published=reports/records "own={RUNS}"
         echo "$frame" > "{REPORTS}/_build/frame"
         """

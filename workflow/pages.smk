@@ -22,10 +22,10 @@ rule library_page:
     input: 'nbs/{part}/{name}.ipynb', modules_below
     output: f'{BOOK}/{{part}}/{{name}}.ipynb'
     wildcard_constraints: part=r'\w+', name=r'\d\d_\w+'
-    shell: PAPERMILL + ' {input[0]} {output}'
+    shell: PAPERMILL + ' {input[0]:q} {output:q}'
 
 # The chapters read what is there when they are made: published records and one's own, and of runs without a record why they failed.
-RECORDS = [str(path) for folder in (RUNS, 'reports/records') for name in ('record.json', 'second_look.json') for path in sorted(Path(folder).glob(f'*/{name}')) if path.parent.name not in EXAMPLE_RUNS]
+RECORDS = [str(path) for folder in (RUNS, 'reports/records') for name in ('record.json', 'second_look.json') for path in sorted(Path(folder).glob(f'*/{name}')) if folder != RUNS or path.parent.name not in EXAMPLE_RUNS]
 FAILURES = [str(path) for path in sorted(Path(RUNS).glob('*/outcome.txt')) if not path.with_name('record.json').exists()]
 READS = dict(faults=['reports/faults.json', 'reports/endurance.json'], changes=['reports/claims.json'], audit=sorted(map(str, Path('reports/audits').glob('*.json'))),
              project_r=sorted(str(path) for name in ('search', 'reach') for path in Path('reports/benchmarks').glob(f'{name}-*.json')))      # chapter → what it reads beside records
@@ -37,34 +37,34 @@ rule chapter:
     output: f'{BOOK}/{{name}}.ipynb'
     wildcard_constraints: name='|'.join(CHAPTERS)
     params: prefer=PREFER
-    shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{RUNS}" -p files_dir "{BOOK}/files" -p prefer {params.prefer} && python workflow/mark_headings.py {output}'
+    shell: PAPERMILL + ' {input[0]:q} {output:q} -p runs_dir "{RUNS}" -p files_dir "{BOOK}/files" -p prefer {params.prefer} && python workflow/mark_headings.py {output:q}'
 
 rule losses:
-    input: 'nbs/chapters/losses.ipynb', MODULES, EXAMPLE_PAGES
+    input: 'nbs/chapters/losses.ipynb', MODULES, EXAMPLE_PAGES, [path for path in RECORDS if Path(path).parent.name in EXAMPLE_RUNS]
     output: f'{BOOK}/losses.ipynb'
     params: run_ids=' '.join(EXAMPLE_RUNS), runs='reports/records' if PUBLISHED else RUNS
-    shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{params.runs}" -p run_ids "{params.run_ids}"'
+    shell: PAPERMILL + ' {input[0]:q} {output:q} -p runs_dir "{params.runs}" -p run_ids "{params.run_ids}"'
 
 rule calibration:
     input: 'nbs/chapters/calibration.ipynb', 'reports/calibration.json', MODULES, EXAMPLE_PAGES
     output: f'{BOOK}/calibration.ipynb'
     params: dataset=EXAMPLE.dataset, generator='' if PUBLISHED else f'{RUNS}/{EXAMPLE.run_id}/generator.safetensors'
-    shell: PAPERMILL + ' {input[0]} {output} -p dataset {params.dataset} -p generator "{params.generator}"'
+    shell: PAPERMILL + ' {input[0]:q} {output:q} -p dataset {params.dataset} -p generator "{params.generator}"'
 
 # Nobody measures speed while a book is built: the page shows the results that are there.
 rule speed:
     input: 'nbs/chapters/speed.ipynb', MODULES, sorted(str(path) for path in Path('reports/benchmarks').glob('*.json'))
     output: f'{BOOK}/speed.ipynb'
-    shell: PAPERMILL + ' {input[0]} {output}'
+    shell: PAPERMILL + ' {input[0]:q} {output:q}'
 
 rule front_page:
     input: 'nbs/index.ipynb', MODULES, EXAMPLE_PAGES, RECORDS
     output: f'{BOOK}/index.ipynb'
     params: run_ids=' '.join(EXAMPLE_RUNS), prefer=PREFER
-    shell: PAPERMILL + ' {input[0]} {output} -p runs_dir "{RUNS}" -p run_ids "{params.run_ids}" -p live_dir "{BOOK}/live" -p prefer {params.prefer}'
+    shell: PAPERMILL + ' {input[0]:q} {output:q} -p runs_dir "{RUNS}" -p run_ids "{params.run_ids}" -p live_dir "{BOOK}/live" -p prefer {params.prefer}'
 
 # It has no code: it is the README.
 rule readme:
     input: 'nbs/readme.ipynb'
     output: f'{BOOK}/readme.ipynb'
-    shell: 'echo "page {output}"; cp {input} {output}'
+    shell: 'echo "page {output}"; cp {input:q} {output:q}'

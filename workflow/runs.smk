@@ -7,16 +7,19 @@ LABELED = {label: RunConfig.resolve(**COST, **given) for label, given in EXAMPLE
 EXAMPLE_RUNS, TITLES = {run.run_id: run for run in LABELED.values()}, {run.run_id: label for label, run in LABELED.items()}
 EXAMPLE = next(iter(EXAMPLE_RUNS.values()))
 
-# The study: a run for each arm and seed of the chosen claims, each once. What needs another device is left out; `make plan` names it.
+# The study: a run for each arm and seed of the chosen claims, each once. What needs another device is left out; `make plan` names it;
+# so is what a longer run has climbed through.
 # A run whose time or memory is the question has a GPU for itself; the others share one, GPU_RUNS at a time. Where there are several GPUs, on_gpu.sh chooses.
 STUDY_RUNS, TIMED, GPU_RUNS = {}, set(), int(config.get('gpu_runs', 4))
 if 'study' in config:      # not for a mere report: these imports are half of its time if there is nothing to do
     from dcgan_nb.study.claims import chosen_claims
-    from dcgan_nb.study.plan import plan
+    from dcgan_nb.runs.records import read_records
+    from dcgan_nb.study.plan import climbed_already, plan
     which, mnist = str(config['study']), config.get('mnist')
     planned = plan(EXAMPLE.profile, '' if which == 'ALL' else which, config.get('seeds'), config.get('rungs', 1), mnist_dir=mnist)
-    STUDY_RUNS = {run_id: run for run_id, run in planned.items() if run.device in (EXAMPLE.device, 'cpu')}
-    TIMED = {run_id for claim in chosen_claims() if claim.timed for run_id in plan(EXAMPLE.profile, claim.id, mnist_dir=mnist)}
+    climbed = climbed_already(planned, read_records(RUNS))
+    STUDY_RUNS = {run_id: run for run_id, run in planned.items() if run.device in (EXAMPLE.device, 'cpu') and run_id not in climbed}
+    TIMED = {run_id for claim in chosen_claims() if claim.timed for run_id in plan(EXAMPLE.profile, claim.id, config.get('seeds'), config.get('rungs', 1), mnist_dir=mnist)}
 
 ALL_RUNS = EXAMPLE_RUNS | STUDY_RUNS
 

@@ -12,7 +12,7 @@ from dcgan_nb.runs.records import code_version
 from dcgan_nb.study import commands
 from dcgan_nb.study.claims import study_records
 from dcgan_nb.study.figures import set_style
-from dcgan_nb.study.judge import judge
+from dcgan_nb.study.judge import courses, outcome
 from dcgan_nb.study.problems import project_settings
 from dcgan_nb.study.site import build_day, build_stamp, make_site, site_url, social_card
 
@@ -41,7 +41,7 @@ def site(o:argparse.Namespace) -> Path:
     title = re.search(r'<h1>(.*?)<', (book/'index.html').read_text(encoding='utf-8'))[1]
     records = study_records(None)
     set_style()
-    card = social_card(title, judge(records), records)
+    card = social_card(title, {id: outcome(course) for id, course in courses(records).items()}, records)
     make_site(book, folder, o.url, build_stamp(project_settings()['version'], day, code_version()), day, title, about, card)
     return folder
 

@@ -167,8 +167,9 @@ def other_seeds(
     records:Records,
 ) -> list[dict]:
     "The records of the same run with other seeds, on the same kind of device."
-    arm = records.by_device.get(record['config']['device'], {}).get(config_key(record['config'], 'seed'), {})
-    return [r for r in arm.values() if r['run_id'] != record['run_id']]
+    c = record['config'] | dict(rungs=1)       # as it stands among the records, at the end of its ladder
+    arm = records.by_device.get(c['device'], {}).get(config_key(c, 'seed'), {})
+    return [r for seed, r in arm.items() if seed != c['seed']]
 
 def no_ordinary_seeds(
     records:Records,

@@ -19,7 +19,7 @@ import torch
 from ..foundations.core import InputError, Registry, load_projects, project_root, random_stream
 from ..foundations.datasets import DATASETS
 from ..runs.config import RunConfig, identity
-from ..runs.ladder import rungs
+from ..runs.ladder import by_budget
 from ..runs.records import read_records, score
 from ..scores.diagnostics import overfitting
 from ..scores.metrics import METRICS
@@ -321,10 +321,8 @@ def study_records(
 ) -> Records:         # sorted by run_id; each with its `layer`, and with its `twin` if it is in both
     "All records of a study."
     LAYERS[prefer]                        # raises for an unknown name
-    layers = {layer: {r['run_id']: r | dict(layer=layer) for r in (read_records(project_root()/folder) if folder else ())}
+    layers = {layer: by_budget([r | dict(layer=layer) for r in (read_records(project_root()/folder) if folder else ())])
               for layer, folder in dict(published=records_dir, own=runs_dir).items()}
     first, (second,) = layers.pop(prefer), layers.values()
     twins = {k: r | dict(twin=second[k]) for k, r in first.items() if k in second}
-    found = second | first | twins
-    climbed = {rung['run_id']: rung for r in found.values() for rung in rungs(r)}      # a run of its own comes before a rung
-    return Records(r for _, r in sorted((climbed | {k: r for k, r in found.items() if r['config']['rungs'] == 1}).items()))
+    return Records(r for _, r in sorted((second | first | twins).items()))

@@ -69,7 +69,8 @@ def _layer(name:str, text:str) -> str: return LAYERS[text] and text
 
 def _new_folder(name:str, text:str) -> str:
     "A folder that is there or can be made; it is not made yet."
-    path = Path(text).expanduser().absolute()
+    path = Path(text := os.path.expanduser(text)).absolute()
+    if re.fullmatch(r'[-+]?[\d_.]+(e[-+]?\d+)?|True|False|inf|nan', text, re.IGNORECASE): raise InputError(f"{name}={text!r} would be read as a number. Nearest: './{text}'.")
     there = next(p for p in (path, *path.parents) if p.exists())
     if not there.is_dir(): raise InputError(f"{name}={text!r} is {'a file' if there == path else f'inside of {there.name}, a file'}, not a folder.")
     if not os.access(there, os.W_OK): raise InputError(f"{name}={text!r} cannot be written: {there} is not yours to write.")

@@ -78,7 +78,7 @@ def read_otherwise(
     "The verdicts on the other readings of a claim, by the same runs, as far as these were measured."
     found = {}
     for measure, delta in (v.claim.readings | (OPINIONS if v.claim.measure == 'fid' else {})).items():
-        claim = replace(v.claim, measure=measure, delta=delta)
+        claim = replace(v.claim, measure=measure, delta=delta, also=(*v.claim.also, v.claim.measure))      # which is scored, whoever reads it
         e = _evidence(claim, records, v.profile)
         if e.effect is None: continue
         e = replace(e, p_holm=e.p)

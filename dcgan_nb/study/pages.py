@@ -8,7 +8,7 @@ __all__ = ['scrolling', 'folded', 'seeds_table', 'reference_of', 'plot_claim', '
 
 # %% ../../nbs/study/47_pages.ipynb #a6168cf5
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -101,7 +101,7 @@ def plot_claim(
 # %% ../../nbs/study/47_pages.ipynb #4b792003
 def _whole_training(claim:Claim) -> tuple[dict, int]:
     "The configuration of a claim's first arm in full size, and how many images it sees."
-    full = arm_config(claim, next(iter(claim.arms)), 0, 'full', device='cuda').record()
+    full = arm_config(replace(claim, times=1), next(iter(claim.arms)), 0, 'full', device='cuda').record()
     info = DATASETS[full['dataset']]
     return full, full['epochs'] * (info.n_train + (info.n_test if full['train_on'] == 'train+test' else 0))
 

@@ -23,7 +23,7 @@ from ..foundations.core import InputError, Registry, project_root, write_file
 from ..foundations.datasets import DATASETS, find_data, write_idx
 from ..runs.config import RunConfig, overrides, papermill_parameters
 from ..runs.records import read_records
-from .plan import START_AND_SCORES, plan, training_flops, training_rate
+from .plan import START_AND_SCORES, climbed_already, plan, training_flops, training_rate
 
 # %% ../../nbs/study/58_queue.ipynb #13e9d4bf
 def packed(
@@ -109,8 +109,9 @@ def missing(
     runs:dict[str, RunConfig],
     runs_dir:Path,
 ) -> dict[str, RunConfig]:
-    "The runs that are not finished there: those without an executed notebook."
-    return {run_id: c for run_id, c in runs.items() if not (Path(runs_dir)/run_id/'run.ipynb').exists()}
+    "The runs that are not finished there: those without an executed notebook, but for those that longer ones have climbed through."
+    climbed = climbed_already(runs, read_records(runs_dir))
+    return {run_id: c for run_id, c in runs.items() if run_id not in climbed and not (Path(runs_dir)/run_id/'run.ipynb').exists()}
 
 # %% ../../nbs/study/58_queue.ipynb #a8e4d649
 def share_data(

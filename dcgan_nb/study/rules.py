@@ -235,6 +235,10 @@ class Within(Rule):
         return [('supported', claim.low <= e.low and e.high <= claim.high, 'the whole interval lies within the range'),
                 ('opposite found', e.high < claim.low or e.low > claim.high, 'the whole interval lies outside the range')]
 
+    def decide(self, claim, e):
+        if e.effect is None or e.n_seeds >= e.n_runs - e.n_failed: return super().decide(claim, e)
+        return 'undecided', 'for' if self.leans(claim, e) else 'against', 'not every run got so far, and a mean of those that did says too little'
+
     def effect_text(self, v): return with_interval(v, *map(format_number, (v.effect, v.low, v.high)))
 
     def headline(self, v): return f'{MEASURES[v.claim.measure].title} {format_number(v.effect)}; {format_number(v.claim.low)} to {format_number(v.claim.high)} was said'

@@ -136,7 +136,7 @@ def uses_of_runs(
     for v in verdicts:
         for arm, there in v['arms'].items():
             for run in there['seeds'].values():
-                use = dict(page=f"project_{v['claim'][0].lower()}.html#{v['claim'].lower()}", claim=v['claim'], arm=arm, tested=v['tested'], verdict=v['verdict'])
+                use = dict(page=f"project_{v['claim'][0].lower()}.html#{v['claim'].lower()}", claim=v['claim'], arm=arm, tested=v['tested'], verdict=v['outcome'])
                 found.setdefault(run['run_id'], {})[v['claim'], arm] = use
     return {run_id: [*uses.values()] for run_id, uses in found.items()}
 

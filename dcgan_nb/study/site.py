@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from ..foundations.core import InputError, write_file
+from ..runs.ladder import trained
 from ..runs.records import code_text, images_seen, score
 from .evidence import COLORS, Verdict, glyph_of, style_of
 
@@ -90,8 +91,9 @@ def social_card(
     fig = plt.figure(figsize=(12, 6.3), facecolor='white')
     fig.text(0.045, 0.92, fill(title, 24), fontsize=27, weight='bold', va='top', linespacing=1.15, color='#222222')
     if verdicts: _draw_counts(fig, verdict_counts(verdicts))
-    seen = sum(map(images_seen, records)) / 1e6
-    fig.text(0.045, 0.05, f'{len(verdicts)} sentences, {len(records):,} runs, {seen:,.0f} million images', fontsize=18, color='#555555')
+    runs = trained(records)
+    seen = sum(map(images_seen, runs)) / 1e6
+    fig.text(0.045, 0.05, f'{len(verdicts)} sentences, {len(runs):,} runs, {seen:,.0f} million images', fontsize=18, color='#555555')
     if r := card_record(records):
         pixels = np.asarray(Image.open(Path(r['folder'])/'samples.png'))
         ax = fig.add_axes((0.58, 0.04, 0.4, 0.92))

@@ -24,6 +24,7 @@ from ..scores.metrics import METRICS
 from .claims import MEASURES, Claim, arm_config, arm_values, chosen_claims, claim_hash
 from .figures import Html, Text, arrow, figure
 from .evidence import Verdict, finite, study_command
+from .judge import outcome
 from .rules import RULES, finding
 from .pages import Study, folded, scrolling
 from .stats import mean_interval
@@ -104,8 +105,8 @@ def leaderboard(
     for r in records: groups.setdefault((r['data']['title'], _name(r)), []).append(r)
     for (title, name), runs in groups.items():
         for protocol in {_protocol(r) for r in runs} - {None}:
-            some = [r for r in runs if _protocol(r) in (protocol, None)]         # those that diverged belong to it as well
-            scored = [r for r in some if r['metrics']]
+            scored = [r for r in runs if _protocol(r) == protocol]
+            some = scored + [r for r in runs if r['status'] != 'finished']       # those that diverged belong to it as well
             mean_fid = np.mean([score(r, 'fid')['value'] for r in scored])
             tables.setdefault(f'{title}, {protocol}', []).append(((-_budget(scored), len(some) == 1, mean_fid), _board_row(name, some, scored), scored[0]))
     return {p: _ranked(rows) for p, rows in sorted(tables.items(), key=lambda table: -len(table[1]))}
@@ -180,13 +181,13 @@ def arm_statistics(
 
 
 # %% ../../nbs/study/49_tables.ipynb #916f5d4e
-def _of_verdict(v:Verdict) -> dict:
-    "All that stands behind one verdict."
+def _of_verdict(v:Verdict, end:Verdict) -> dict:
+    "All that stands behind a verdict on one rung, and what the course comes to."
     c, rule = v.claim, RULES[v.claim.rule]
     effect = {k: finite(getattr(v, k)) for k in ('effect', 'low', 'high', 'p', 'p_holm', 'probability')}
     return dict(claim=c.id, hash=claim_hash(c), quote=c.quote, source=c.source, tested=c.tested, rule=c.rule, measure=c.measure, delta=c.delta, level=rule.level,
                 lower_is_better=MEASURES[c.measure].lower_is_better, scale='log ratio' if MEASURES[c.measure].ratio else 'difference',
-                times=c.times, profile=v.profile, verdict=v.word, leaning=v.leaning, because=v.because, finding=finding(v), **effect,
+                times=c.times, profile=v.profile, verdict=v.word, outcome=end.word, leaning=v.leaning, because=v.because, finding=finding(v), **effect,
                 n_seeds=v.n_seeds, n_runs=v.n_runs, n_failed=v.n_failed, n_missing=v.n_missing, runs=v.layers, command=study_command(v),
                 arms={arm: dict(changes=c.arms[arm], **found) for arm, found in arm_statistics(c, v.records).items()})
 
@@ -194,7 +195,7 @@ def verdicts_file(
     study:Study,             # of `open_study`
 ) -> list[dict]:             # for each claim and each rung that it has climbed
     "All verdicts, for readers who compute. Effects are log ratios or differences of the first arm to the second, lower being better."
-    return [_of_verdict(v) for course in study.courses.values() for v in course.values()]
+    return [_of_verdict(v, outcome(course)) for course in study.courses.values() for v in course.values()]
 
 # %% ../../nbs/study/49_tables.ipynb #cfc990ac
 def _record_row(r:dict) -> dict:
