@@ -576,6 +576,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                    'dcgan_nb.runs.run.Run.open': ('runs/run.html#run.open', 'dcgan_nb/runs/run.py'),
                                    'dcgan_nb.runs.run.Run.score': ('runs/run.html#run.score', 'dcgan_nb/runs/run.py'),
                                    'dcgan_nb.runs.run.Run.train': ('runs/run.html#run.train', 'dcgan_nb/runs/run.py'),
+                                   'dcgan_nb.runs.run._check_classes': ('runs/run.html#_check_classes', 'dcgan_nb/runs/run.py'),
                                    'dcgan_nb.runs.run._data': ('runs/run.html#_data', 'dcgan_nb/runs/run.py'),
                                    'dcgan_nb.runs.run._do': ('runs/run.html#_do', 'dcgan_nb/runs/run.py'),
                                    'dcgan_nb.runs.run._score': ('runs/run.html#_score', 'dcgan_nb/runs/run.py'),

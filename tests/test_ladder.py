@@ -9,7 +9,7 @@ from dcgan_nb.foundations.core import InputError, load_projects
 from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.ladder import rungs
 from dcgan_nb.runs.records import read_record
-from dcgan_nb.runs.run import run
+from dcgan_nb.runs.run import Run, run
 from dcgan_nb.study.audit import other_seeds
 from dcgan_nb.study.claims import Records, study_records
 from dcgan_nb.study.plan import plan, plan_table
@@ -57,6 +57,21 @@ def test_a_ladder_that_is_interrupted_goes_on_and_keeps_its_first_rung(tmp_path,
     assert other['resumed'] == [2] and not one['resumed'] and untimed(one) == untimed(other) and weights(whole) == weights(broken)
     for record in one, other: assert record['timings_s']['train'] >= sum(h['seconds'] for h in record['history']), 'all epochs are counted'
     assert 'train_cpu' in one['timings_s'] and 'train_cpu' not in other['timings_s'], 'half of it is not shown as the whole'
+
+
+def test_a_run_that_did_not_end_is_not_scored_and_loses_nothing(tmp_path):
+    config = tiny(tmp_path, rungs=1)
+    def stop(line):
+        if line.startswith('epoch 2/4'): raise KeyboardInterrupt
+    broken = Run(config, stop)
+    broken.open()
+    with pytest.raises(KeyboardInterrupt): broken.train()
+    before = sorted(p.name for p in config.run_dir.iterdir())
+    with pytest.raises(InputError, match=f'^{config.run_id} is not trained to its end and saved. Call train'): broken.score()
+    assert sorted(p.name for p in config.run_dir.iterdir()) == before and not (config.run_dir/'record.json').exists()
+    broken.report = lambda line: None
+    broken.train()
+    assert broken.score()['status'] == 'finished'
 
 
 def test_a_record_says_after_which_epochs_it_was_scored(tmp_path):

@@ -105,6 +105,8 @@ def test_inception_score_is_the_formula(rng):
     p /= p.sum(1, keepdims=True)
     expected = np.exp((p * (np.log(p) - np.log(p.mean(0)))).sum(1).mean())
     assert inception_score(logits, n_splits=1)[0] == pytest.approx(expected, rel=1e-6)
+    n = 300 - int(torch.randint(1, 10, (), generator=rng))       # splits are equal: what is left over is not judged
+    assert inception_score(logits[:n]) == inception_score(logits[:290])
 
 
 # Precision, recall, density, coverage
@@ -160,7 +162,9 @@ def test_nearest_rows_are_the_nearest(rng):
     index, distance = nearest_rows(x, among, batch_size=int(torch.randint(1, 40, (1,), generator=rng)))
     assert torch.equal(index, d.argmin(1)) and torch.allclose(distance.double(), d.min(1).values, rtol=1e-4)
     others = torch.cdist(among.flatten(1).double(), among.flatten(1).double()).fill_diagonal_(math.inf)
+    kept = among.clone()
     assert torch.equal(nearest_rows(among, among, torch.arange(71))[0], others.argmin(1))
+    assert torch.equal(among, kept), 'what was given is as it was'
 
 
 def test_the_copied_share_finds_the_share_of_copies(rng):

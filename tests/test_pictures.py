@@ -17,6 +17,7 @@ from dcgan_nb.foundations.pictures import picture_set
 from dcgan_nb.gan.networks import load_generator
 from dcgan_nb.runs.config import RunConfig, rerun_command
 from dcgan_nb.runs.records import read_record
+from dcgan_nb.runs.run import Run
 from dcgan_nb.study.figures import score_table
 from dcgan_nb.study.tables import leaderboard
 
@@ -106,6 +107,26 @@ def test_asked_for_by_its_name_it_is_found_finished_in_the_cache_alone(trained, 
 
 
 @pytest.mark.fault('A folder of 50 pictures to train on', 'Refused before any training, with the count and the files that were skipped')
+def test_a_loose_copy_takes_no_picture_out_of_its_class(tmp_path):
+    write_pictures(tmp_path)
+    for file in sorted(tmp_path.glob('*/*'))[::3]: shutil.copy(file, tmp_path)
+    images = load_data(picture_set(tmp_path, 16)[0])
+    assert images.info.classes == ('meadow', 'shore') and len(images.x_train) + len(images.x_test) == 120
+
+
+def test_a_class_of_one_judged_picture_is_refused_before_training(tmp_path):
+    write_pictures(tmp_path/'pictures', 120)
+    for i, file in enumerate(sorted((tmp_path/'pictures/shore').glob('*'))[:4]):
+        (tmp_path/'pictures/few').mkdir(exist_ok=True)
+        file.rename(tmp_path/'pictures/few'/file.name)
+    config = RunConfig.resolve(profile='smoke', device='cpu', dataset='folder', data_dir=str(tmp_path/'pictures'), image_size=16, arch='cdcgan', g_width=4, d_width=4, conditional=True,
+                               feature_extractor='imagenet', metrics='fid fidclass', runs_dir=str(tmp_path/'runs'))
+    begun = Run(config, None)
+    with pytest.raises(InputError, match=r"metrics='fidclass' needs 2 images of each class among the n_eval=\d+ that are judged, and few has 1"):
+        begun.open(), begun.train()
+    assert not list(config.run_dir.glob('checkpoint*'))
+
+
 def test_fifty_pictures_are_refused_in_one_sentence(run, tmp_path):
     photos = write_pictures(tmp_path/'few', 50)
     (photos/'notes.txt').write_text('to be continued')

@@ -315,3 +315,11 @@ def test_recipes_resolve_under_every_profile_and_full_is_as_published(recipe, pr
     assert config.arch == RECIPES[recipe].get('arch', 'dcgan') and not any(v is None for v in config.record().values())
     assert RunConfig.resolve(**overrides(config.record()), device='cpu') == config == RunConfig.resolve(**config.record()), 'and can be typed again'
     assert config.run_id != RunConfig.resolve(**config.record() | dict(d_lr=config.d_lr / 2)).run_id
+
+
+@pytest.mark.parametrize('given', [dict(dataset='cifar10', image_size=28), dict(recipe='best', arch='dcgan', d_options=''), dict(recipe='best', optimizer='rmsprop'), dict(dataset='kmnist', image_size=32),
+                                   dict(recipe='best_cond', conditional=False, arch='mlp', d_options='', metrics='fid'), dict(recipe='c', arch='dcgan', image_size=32)], ids=str)
+def test_what_departs_from_a_recipe_in_unusual_ways_can_be_typed_again(given):
+    config = RunConfig.planned(**given, profile='cpu', device='cpu')
+    typed = overrides(config.record())
+    assert RunConfig.planned(**typed, device='cpu') == config and not typed.keys() & {'profile'} - {'profile'}

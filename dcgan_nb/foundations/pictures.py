@@ -93,7 +93,7 @@ def read_pictures(
 ) -> tuple[dict, dict]:             # file → (SHA-256 of the file, its pixels); file → why it is skipped
     "All pictures in a folder, by their path in it."
     used, skipped, seen = {}, {}, set()
-    for file in _listed(folder):
+    for file in sorted(_listed(folder), key=lambda file: file.parent == folder):      # of two copies the one with a class counts
         name = _text(file.relative_to(folder).as_posix())
         try:
             content = _content(file)

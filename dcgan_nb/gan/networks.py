@@ -267,6 +267,7 @@ def generate(
     "The images a generator makes of given noise, in eval mode; G is left as it was."
     if not isinstance(z, Tensor): raise InputError(f"z={z!r} is no noise: a tensor (n, latent_dim) is wanted, as torch.randn(64, G.spec['latent_dim']).")
     if (size := getattr(G, 'spec', {}).get('latent_dim', z.shape[-1])) != z.shape[-1]: raise InputError(f"z has {z.shape[-1]} numbers for each image, and this generator takes {size}.")
+    if y is not None and len(y) != len(z): raise InputError(f"{len(z)} rows of noise and {len(y)} classes: one class is wanted for each.")
     labels = [None] * len(z) if y is None else y.split(batch_size)
     with eval_mode(G): return torch.cat([G(*part).float() for part in zip(z.split(batch_size), labels)])
 

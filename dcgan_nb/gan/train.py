@@ -189,6 +189,6 @@ def train(
         gan.history.append(train_epoch(gan, data, steps))
         if gan.diverged: restore()
         else: _set_progress(gan, len(gan.history) / c.epochs)
-        gan.samples.append(generate(gan.sampler, gan.z_fixed, gan.y_fixed).cpu())
+        with float32_products(c.precision): gan.samples.append(generate(gan.sampler, gan.z_fixed, gan.y_fixed).cpu())
         if report: report(gan)
     return gan

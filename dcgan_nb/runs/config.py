@@ -139,7 +139,7 @@ def _with_defaults(values:dict, given:dict) -> dict:
     dataset = settled(values['dataset'], values['data_dir'], values['image_size'])
     ds, adam = DATASETS[dataset], values['optimizer'] == 'adam'
     late = dict(image_size=ds.size, channels=ds.channels, **(dict(beta1=0.5, beta2=0.999) if adam else {}))
-    if not adam and 'beta1' not in given: values = values | dict(beta1=None)     # a recipe's, for Adam
+    if not adam: values = values | {name: None for name in ('beta1', 'beta2') if name not in given}     # a recipe's, for Adam
     values = values | {k: v for k, v in late.items() if values[k] is None} | dict(dataset=dataset)
     fitting = dict(n_eval=min(values['n_eval'], ds.n_test), batch_size=min(values['batch_size'], ds.n_train),
                    feature_extractor=fitting_extractor(values['feature_extractor'], ds))
@@ -260,7 +260,8 @@ def overrides(
     "The parameters that make `RunConfig.resolve` arrive at this configuration."
     start = {k: config[k] for k in ('profile', 'recipe', 'arch', 'optimizer', 'device') if k in config}
     plain = RunConfig.planned(**{k: v for k, v in start.items() if k in ('profile', 'recipe')}, device='cuda')
-    base = RunConfig.planned(**start).record()
+    base = _with_defaults(_merged(start, config['profile']), start)       # what it says by itself need not be free of contradictions
+    base['image_size'] = ARCHITECTURES[config['arch']].image_size or DATASETS[config['dataset']].size
     given = {k: v for k, v in start.items() if k not in ('profile', 'device') and v != getattr(plain, k)}
     given = dict(recipe=config.get('recipe', 'standard')) | given
     given |= {k: v for k, v in config.items() if k not in start and v != base[k]}

@@ -13,13 +13,15 @@ import json
 import math
 import os
 import platform
-import resource
 import subprocess
 import sys
 from contextlib import suppress
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+
+try: import resource
+except ImportError: resource = None      # Windows
 
 import fastjsonschema
 import numpy as np
@@ -42,10 +44,10 @@ def code_version() -> dict:
     "The commit of the code and whether the files differed from it; None where neither an archive's `COMMIT` nor git tells."
     if packed := packed_code(project_root()): return packed     # code that came in an archive
     def git(*args):
-        try: out = subprocess.run(['git', *args], cwd=project_root(), capture_output=True, text=True,
-                                  timeout=10)
+        try: out = subprocess.run(['git', *args], cwd=project_root(), capture_output=True, text=True, timeout=10)
         except (OSError, subprocess.TimeoutExpired): return None
         return out.stdout.strip() if out.returncode == 0 else None
+    if not git('ls-files', 'dcgan_nb/runs/records.py'): return dict(commit=None, dirty=None)      # git knows this folder, but not for this code
     status = git('status', '--porcelain', '--untracked-files=no')
     return dict(commit=git('rev-parse', 'HEAD'), dirty=None if status is None else bool(status))
 
@@ -63,17 +65,15 @@ def _lines(path:str) -> list[str]:
 
 def environment() -> dict:
     "Versions and hardware."
-    packages = {p: metadata.version(p) for p in ('torch', 'torchvision', 'torchmetrics')}
-    versions = {'python': platform.python_version(), 'dcgan_nb': __version__, **packages}
+    versions = {'python': platform.python_version(), 'dcgan_nb': __version__, **{p: metadata.version(p) for p in ('torch', 'torchvision', 'torchmetrics')}}
     cpu = next((line.split(':', 1)[1].strip() for line in _lines('/proc/cpuinfo') if line.startswith('model name')), platform.processor() or platform.machine())
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return dict(versions=versions, system=platform.system(), machine=platform.machine(), cpu=cpu,
-                n_cores=os.cpu_count(), n_threads=torch.get_num_threads(), gpu=gpu)
+    return dict(versions=versions, system=platform.system(), machine=platform.machine(), cpu=cpu, n_cores=os.cpu_count(), n_threads=torch.get_num_threads(), gpu=gpu)
 
 # %% ../../nbs/runs/34_records.ipynb #0b496a14
 def peak_memory_mb() -> dict:
     "The most memory this process (and its CUDA allocator) has held, in MB."
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0
     cuda = torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None
     return dict(process=round(rss / (1e6 if sys.platform == 'darwin' else 1e3)), cuda=cuda)
 

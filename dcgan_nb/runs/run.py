@@ -19,6 +19,7 @@ from ..foundations.core import InputError, project_root, random_stream
 from ..foundations.datasets import ImageData, load_data, stratified_indices
 from ..gan.fast import accelerate, keep_memory, recorded_steps
 from ..gan.networks import draw_z, generate
+from ..gan.optim import float32_products
 from ..gan.state import GAN, init
 from ..gan.train import epoch_line, train
 from .checkpoint import Checkpoints, lock_run, remove_checkpoints, resume, unlock_run
@@ -39,7 +40,7 @@ def drawn_images(
     c, rng = gan.config, random_stream(gan.config.seed, noise)
     z = draw_z(c.n_eval, c.latent_dim, rng, c.truncation).to(c.device)
     y = data.y_test[stratified_indices(data.y_test.cpu(), c.n_eval)] if c.n_classes else None
-    return to_uint8(generate(gan.sampler, z, y)), y
+    with float32_products(c.precision): return to_uint8(generate(gan.sampler, z, y)), y
 
 # %% ../../nbs/runs/35_run.ipynb #8bd3b677
 def judged(
@@ -51,8 +52,8 @@ def judged(
     c, n = gan.config, min(1000, gan.config.n_eval)
     (x_fake, y_fake), (x, y) = drawn_images(gan, data), training_set(data, c.train_on, c.image_size, c.channels)
     part = lambda x, y: (x[:n], y[:n] if c.n_classes else None)
-    by_d = d_scores(gan.D, train=part(x, y), fake=part(x_fake, y_fake),
-                    test=part(as_images(data.x_test[:n], c.image_size, c.channels), data.y_test))
+    with float32_products(c.precision):
+        by_d = d_scores(gan.D, train=part(x, y), fake=part(x_fake, y_fake), test=part(as_images(data.x_test[:n], c.image_size, c.channels), data.y_test))
     if extractor is None: return dict(metrics={}, d_scores=by_d)
     return dict(metrics=evaluate(x_fake, data, extractor, c.feature_extractor, c.metrics, y_fake), d_scores=by_d)
 
@@ -95,7 +96,7 @@ class Run:
     "A run under way; a finished one has its `record` and does nothing again."
     def __init__(self, config:RunConfig,                # resolved
                  report:Callable[[str], None]|None=print):   # told what happens, a line at a time; None: silence
-        self.config, self.report, self.record, self.timings = config, report or (lambda line: None), None, {}
+        self.config, self.report, self.record, self.timings, self.is_trained = config, report or (lambda line: None), None, {}, False
 
     def open(self) -> dict|None:
         "Keep other processes out of this run; its record, if it is finished."
@@ -120,7 +121,17 @@ class Run:
         self.timings |= {name: self.timings.get(name, 0) + seconds for name, seconds in took.items()}
         return result
     def train(self) -> None: _do(self, _train)
-    def score(self) -> dict: return _do(self, _score)
+    def score(self) -> dict:
+        if not (self.record or self.is_trained): raise InputError(f'{self.config.run_id} is not trained to its end and saved. Call train() first: it goes on from the last checkpoint.')
+        return _do(self, _score)
+
+# %% ../../nbs/runs/35_run.ipynb #36642e1c
+def _check_classes(config:RunConfig, data:ImageData) -> None:
+    "An `InputError`, before anything is trained, if there will be too few images of a class to judge it."
+    if 'fidclass' not in config.metrics: return
+    for y in data.y_test.cpu(), data.y_train.cpu():
+        few = [k for k, n in enumerate(y[stratified_indices(y, config.n_eval)].bincount().tolist()) if n == 1]
+        if few: raise InputError(f"metrics='fidclass' needs 2 images of each class among the n_eval={config.n_eval} that are judged, and {data.info.classes[few[0]]} has 1. Leave it out, or take more images of that class.")
 
 # %% ../../nbs/runs/35_run.ipynb #762ee226
 def _train(run:Run) -> None:
@@ -130,6 +141,7 @@ def _train(run:Run) -> None:
         remove_checkpoints(c.run_dir)       # whoever wrote it may have been killed right after
         for entry in run.record['history']: run.report(epoch_line(entry, c.epochs))
         return
+    _check_classes(c, run.data)
     run.extractor = load_extractor(c.feature_extractor, run.data.info, c.feature_weights, c.device)
     run.tracker, checkpoints = open_tracker(c), Checkpoints(c.run_dir, c.checkpoint_epochs, c.checkpoint_minutes)
     for line in resume(run.gan, c.run_dir): run.report(line)
@@ -149,6 +161,7 @@ def _train(run:Run) -> None:
         del run.timings['train_cpu']       # how busy the processor was before, nobody has noted
     run.memory = peak_memory_mb() | dict(before=before)
     save_outputs(run.gan)
+    run.is_trained = True
 
 # %% ../../nbs/runs/35_run.ipynb #7aa4ea48
 def _score_rung(run:Run) -> None:

@@ -74,7 +74,7 @@ def auc(
     low:Tensor,      # (m,) than these
 ) -> float:          # 0 … 1; ½: neither is higher
     "How often a score of the first kind is above one of the second, ties counted half (Hanley and McNeil 1982)."
-    below, sorted_low = high.double(), low.double().sort().values
+    below, sorted_low = high.cpu().double(), low.cpu().double().sort().values      # an Apple GPU knows no float64
     ranks = torch.searchsorted(sorted_low, below) + torch.searchsorted(sorted_low, below, right=True)
     return ranks.double().mean().item() / (2*len(low))
 

@@ -29,7 +29,7 @@ def nearest_rows(
         raise InputError(f"rows of shape {tuple(x.shape[1:])} cannot be compared with rows of shape {tuple(among.shape[1:])}.")
     rows = among.flatten(1).float()
     center = rows.mean(0).round()                # distances stay, small numbers lose fewer digits, whole ones none
-    rows -= center
+    rows = rows - center                         # not in place: the rows may be the caller's own
     squares, index, distance = rows.square().sum(1), [], []
     for start in range(0, len(x), batch_size):
         part = x[start:start + batch_size].flatten(1).float() - center

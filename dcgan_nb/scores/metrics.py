@@ -135,6 +135,7 @@ def inception_score(
 ) -> tuple[float, float]:    # mean over the splits, 1 … n_classes; their standard deviation (ddof 1)
     "Inception Score (Salimans et al. 2016) in random splits."
     logits = _checked(logits, 'logits', n_splits)
+    logits = logits[:len(logits) // n_splits * n_splits]      # splits of unequal size would not be alike
     from torchmetrics.image.inception import InceptionScore
     with _seeded(seed):
         metric = InceptionScore(_Given(logits.shape[1]), splits=n_splits).set_dtype(torch.float64)
@@ -246,7 +247,7 @@ def check_metrics(
                              "a conditional generator, and a data set that has classes.")
         if {'labels', 'logits'} <= {*needs} and not EXTRACTORS[extractor].needs_family:
             raise InputError(f"metrics={name!r} asks whether the extractor names the right class, but the classes of "
-                             f"feature_extractor={extractor!r} are not the data's: take feature_extractor='clf'.")
+                             f"feature_extractor={extractor!r} are not the data's: take feature_extractor='clf', or leave {name} out of metrics.")
         if 'training' in needs and not held_out:
             raise InputError(f"metrics={name!r} compares with test images that were not trained on: take train_on='train'.")
 
