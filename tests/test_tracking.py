@@ -1,6 +1,7 @@
 "A run that is followed: the same weights, everything in the log, nothing outside the run folder, and no failure that ends it."
 import json
 import os
+from types import SimpleNamespace
 import subprocess
 import sys
 import types
@@ -86,6 +87,18 @@ def test_a_tracker_that_breaks_does_not_stop_the_run(when, monkeypatch, capsys, 
     tracker.finish(save_run(gan, SAMPLE, SCORES, {}))
     assert len(gan.history) == 2 and (config.run_dir/'record.json').exists()
     assert capsys.readouterr().out == 'tracking stopped, the run goes on: ConnectionError: the server is gone\n'
+
+
+def test_what_was_trained_before_an_interruption_is_sent_as_well():
+    sent, tracker = [], object.__new__(tracking.Wandb)
+    tracker.wandb, tracker.sent = SimpleNamespace(Image=lambda picture: picture), 0
+    tracker.run = SimpleNamespace(log=lambda numbers, step: sent.append((step, numbers['epoch'], 'samples' in numbers)))
+    gan = init(small(epochs=4))
+    def stop(gan):
+        if len(gan.history) == 2: raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): train(gan, tiny_data(), stop)
+    train(gan, tiny_data(), tracker.epoch)
+    assert sent == [(1, 1, False), (2, 2, False), (3, 3, True), (4, 4, True)]
 
 
 def test_a_tracked_run_is_the_same_run_and_all_of_it_is_in_the_log(offline, monkeypatch, capsys, tmp_path):

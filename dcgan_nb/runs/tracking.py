@@ -94,16 +94,18 @@ class Wandb:
         self.wandb = _library(config)
         mode, why = _mode(self.wandb)
         config.run_dir.mkdir(parents=True, exist_ok=True)
-        self.run = _open_run(self.wandb, config, mode)
+        self.run, self.sent = _open_run(self.wandb, config, mode), 0
         if mode == 'online': print(f"tracked at {self.run.url}", flush=True)
         if mode == 'offline':
             folder = os.path.relpath(self.run.settings.sync_dir, project_root())
             print(f"{why}tracked offline. To upload it later: wandb sync {folder}", flush=True)
 
     def epoch(self, gan:GAN) -> None:
-        "Send the numbers and images of the last epoch."
-        samples = self.wandb.Image(Image.fromarray(sample_grid(gan)))
-        self.run.log(_numbers(gan.history[-1]) | dict(samples=samples), step=gan.history[-1]['epoch'])
+        "Send the numbers and images of the last epoch; if the run was resumed, the numbers of those before it as well."
+        *earlier, last = gan.history[self.sent:]
+        for entry in earlier: self.run.log(_numbers(entry), step=entry['epoch'])
+        self.run.log(_numbers(last) | dict(samples=self.wandb.Image(Image.fromarray(sample_grid(gan)))), step=last['epoch'])
+        self.sent = len(gan.history)
 
     def finish(self, record:dict) -> None:
         "Send status and final scores, close, and wait until all is written."

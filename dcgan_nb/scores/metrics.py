@@ -265,9 +265,10 @@ def _scores(names:Iterable, real:Sample, fake:Sample, training:Sample) -> dict:
 
 def _reference_file(name:str, *samples:Sample) -> Path|None:
     "Where a metric's value for real images is remembered; None if its formula is in no module."
-    try: formula = Path(inspect.getsourcefile(inspect.unwrap(METRICS[name].function))).read_bytes()
+    try: there = Path(inspect.getsourcefile(inspect.unwrap(METRICS[name].function))).resolve(strict=True).parent
     except (TypeError, OSError): return None
-    key = hashlib.sha256(formula + name.encode())
+    key = hashlib.sha256(name.encode())
+    for module in sorted(there.glob('*.py')): key.update(module.read_bytes())       # a formula may call those of its neighbors
     for sample in samples:
         key.update(sample.key.encode())
         if sample.labels is not None: key.update(sample.labels.numpy().tobytes())
