@@ -1,7 +1,6 @@
 "A run that is followed: the same weights, everything in the log, nothing outside the run folder, and no failure that ends it."
 import json
 import os
-from types import SimpleNamespace
 import subprocess
 import sys
 import types
@@ -91,8 +90,8 @@ def test_a_tracker_that_breaks_does_not_stop_the_run(when, monkeypatch, capsys, 
 
 def test_what_was_trained_before_an_interruption_is_sent_as_well():
     sent, tracker = [], object.__new__(tracking.Wandb)
-    tracker.wandb, tracker.sent = SimpleNamespace(Image=lambda picture: picture), 0
-    tracker.run = SimpleNamespace(log=lambda numbers, step: sent.append((step, numbers['epoch'], 'samples' in numbers)))
+    tracker.wandb, tracker.sent = types.SimpleNamespace(Image=lambda picture: picture), 0
+    tracker.run = types.SimpleNamespace(log=lambda numbers, step: sent.append((step, numbers['epoch'], 'samples' in numbers)))
     gan = init(small(epochs=4))
     def stop(gan):
         if len(gan.history) == 2: raise KeyboardInterrupt
