@@ -94,8 +94,7 @@ def announce(line:str) -> None:
 # %% ../../nbs/runs/35_run.ipynb #a9e46639
 class Run:
     "A run under way; a finished one has its `record` and does nothing again."
-    def __init__(self, config:RunConfig,                # resolved
-                 report:Callable[[str], None]|None=print):   # told what happens, a line at a time; None: silence
+    def __init__(self, config:RunConfig, report:Callable[[str], None]|None=print):   # resolved; told what happens, a line at a time, or None: silence
         self.config, self.report, self.record, self.timings, self.is_trained = config, report or (lambda line: None), None, {}, False
 
     def open(self) -> dict|None:
@@ -107,7 +106,6 @@ class Run:
 
     @cached_property
     def data(self) -> ImageData: return _do(self, lambda run: run._timed('data', _data, run.config))
-
     @cached_property
     def gan(self) -> GAN:
         "Networks and optimizers before the first step, made fast."

@@ -64,7 +64,7 @@ def three_findings(
     links:str='project_{}.html',
 ) -> Html:      # a list of up to three; what there is no example of is left out
     "The largest effect for its sentence, the largest against, and what is open."
-    largest = lambda side: max((v for v in verdicts.values() if v.side == side and v.effect is not None and RULES[v.claim.rule].n_arms > 1), key=_in_deltas, default=None)
+    largest = lambda side: max((v for v in verdicts.values() if v.side == side and v.effect is not None and RULES[v.claim.rule].n_arms != 1), key=_in_deltas, default=None)
     items = []
     if v := largest('for'): items.append(f'<strong>Some sentences hold, and by far.</strong> “{escape(v.claim.quote)}” {_said(v, links)}')
     if v := largest('against'): items.append(f'<strong>Some do not.</strong> “{escape(v.claim.quote)}” {_said(v, links)}')
