@@ -86,11 +86,12 @@ def test_a_loss_that_is_written_in_jupyterlab_trains(browser, lab, run):
     page.on('request', lambda request: asked.add(request.url.split('/')[2]) if request.url.startswith('http') else None)
     page.goto(address.replace('/tree/nbs', f'/tree/{recipe.notebook}'))
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
-    page.wait_for_function('n => document.querySelectorAll(".jp-Notebook .jp-Cell").length === n', arg=len(before['cells']))      # they appear one after the other
     cells = page.locator('.jp-Notebook .jp-Cell')
+    def there_are(n): wait(lambda: cells.count() == n, lambda: f'{cells.count()} cells in place of {n}')
+    there_are(len(before['cells']))      # they appear one after the other
     cells.last.click()
     for key in ('Escape', 'b'): page.keyboard.press(key)
-    page.wait_for_function('n => document.querySelectorAll(".jp-Notebook .jp-Cell").length === n', arg=len(before['cells']) + 1)
+    there_are(len(before['cells']) + 1)
     page.keyboard.press('Enter')
     page.wait_for_selector('.jp-Notebook .jp-mod-active .cm-content:focus')      # what is written before goes nowhere
     page.keyboard.insert_text(recipe.cell)

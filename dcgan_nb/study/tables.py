@@ -106,7 +106,7 @@ def leaderboard(
     for (title, name), runs in groups.items():
         for protocol in {_protocol(r) for r in runs} - {None}:
             scored = [r for r in runs if _protocol(r) == protocol]
-            some = scored + [r for r in runs if r['status'] != 'finished']       # those that diverged belong to it as well
+            some = scored + [r for r in runs if r['status'] != 'finished' and not _protocol(r)]       # those that diverged belong to it as well
             mean_fid = np.mean([score(r, 'fid')['value'] for r in scored])
             tables.setdefault(f'{title}, {protocol}', []).append(((-_budget(scored), len(some) == 1, mean_fid), _board_row(name, some, scored), scored[0]))
     return {p: _ranked(rows) for p, rows in sorted(tables.items(), key=lambda table: -len(table[1]))}
