@@ -1,8 +1,9 @@
 """The search behind the recipes `best` and `best_cond`: which settings draw best in the processor seconds that `standard` takes?
 
 It begins with labels: the settings of last time and random ones, then variations of the best of them, then more seeds for the finalists; and without
-labels the finalists alone. Last comes one step beyond the range for five of the settings in which the best lies at an edge, and all such steps that helped at
-once. How many epochs a trial gets follows from its speed: a few of its steps take turns with steps of `standard`.
+labels the finalists alone. Then comes one step beyond the range for five of the settings in which the best lies at an edge, and all such steps that helped at
+once; and last what was chosen by hand, without labels, mostly of two things that the space did not have: how much noise G gets, and what of its maps D scores.
+How many epochs a trial gets follows from its speed: a few of its steps take turns with steps of `standard`.
 
 Each trial is a run like any other, two at a time, one thread each, with seeds from 100, which no published figure uses. The result is written after
 every trial, so a search that was stopped goes on, here or on another machine, with what reports/benchmarks/search-cpu.json has; rounds are over when
@@ -42,9 +43,15 @@ SPACE = dict(
     minibatch_std=[False, True],
 )
 BEYOND = dict(batch_size={16: 8}, g_lr={4e-3: 8e-3}, ema={0.99: 0.98}, penalty_weight={0.5: 2.0}, penalty_every={16: 32})     # an edge of the range, and what is tried beyond
+BY_HAND = [                                   # changes to the best of all that
+    dict(pooled=False), dict(latent_dim=32), dict(batch_size=32, d_over_g=1, latent_dim=32), dict(batch_size=32, d_over_g=1, pooled=False),
+    *(dict(batch_size=32, d_over_g=1, pooled=False, latent_dim=32) | more for more in (
+        {}, dict(latent_dim=16), dict(g_lr=8e-3, d_over_g=0.5), dict(penalty_weight=0.1), dict(penalty_weight=2.0), dict(loss='bce'), dict(beta2=0.99, ema=0.998))),
+    dict(batch_size=32, d_over_g=0.5, pooled=False, minibatch_std=False)]
+MORE = 1.25                                   # a trial may take so much more than the budget, by which processors differ anyway; those by hand may not
 KEPT = 0.7                                    # chance of each setting to stay as it is in a variation
 PARENTS = 4                                   # settings that are varied
-ROUNDS = dict(random=12, varied=16, finals=4, last=2, edges=5)     # settings; finals and last give them more seeds, two in all and four in all
+ROUNDS = dict(random=12, varied=16, finals=4, last=2, edges=5, hand=len(BY_HAND))     # settings; finals and last give them more seeds, two in all and four in all
 SHOWN = 'fid', 'is', 'recall', 'precision'
 
 
@@ -63,9 +70,10 @@ def parameters(settings:dict, conditional:bool, seed:int) -> dict:
     "What `RunConfig` takes for a trial, but for its epochs."
     c = dict(settings)
     width, n_blocks, ratio, std = (c.pop(name) for name in ('width', 'n_blocks', 'd_over_g', 'minibatch_std'))
+    unpooled = '' if c.pop('pooled', True) else ' pooled=False'
     return c | dict(
         profile='full', device='cpu', arch='resnet', g_width=width, d_width=width, d_lr=c['g_lr'] * ratio, g_options=f'n_blocks={n_blocks}',
-        d_options=f'n_blocks={n_blocks} minibatch_std={std}', penalty='r1r2' if c['loss'] == 'rpgan' else 'r1', conditional=conditional, seed=seed,
+        d_options=f'n_blocks={n_blocks} minibatch_std={std}{unpooled}', penalty='r1r2' if c['loss'] == 'rpgan' else 'r1', conditional=conditional, seed=seed,
         runs_dir='reports/search')
 
 
@@ -95,19 +103,20 @@ def moved(settings:dict) -> list[dict]:
     return [settings | {name: beyond[settings[name]]} for name, beyond in BEYOND.items() if settings[name] in beyond]
 
 
-def epochs_for(cost:float, budget:int) -> int:
-    "As many as fit into the budget, a number of epochs of `standard`, and a quarter more, by which processors differ anyway; at least one."
-    return max(1, int(1.25 * budget / cost))
+def epochs_for(cost:float, budget:int, more:float=MORE) -> int:
+    "As many as fit into the budget, a number of epochs of `standard`, and what it may be exceeded by; at least one."
+    return max(1, int(more * budget / cost))
 
 
-def result(values:dict) -> dict:
-    "A trial's scores, and what it cost."
+def result(given:tuple) -> dict:
+    "A trial's scores, and what it cost, of its values and what it may exceed the budget by."
+    values, more = given
     os.nice(19)
     torch.set_num_threads(1)
     budget = standard().epochs
     if 'epochs' not in values:
         cost = relative_cost(values)
-        values = values | dict(epochs=epochs_for(cost, budget))
+        values = values | dict(epochs=epochs_for(cost, budget, more))
     else: cost = None           # in a quick try
     record = run(RunConfig.resolve(**values), report=None)
     return dict(run_id=record['run_id'], seed=values['seed'], epochs=values['epochs'], status=record['status'], seconds=record['timings_s'].get('train_cpu'),
@@ -137,13 +146,13 @@ class Search:
         fid = f"{row['fid']:.3f}" if row['fid'] else row['status']
         self.report(f"  {row['round']} {len(self.rows)}   FID {fid}   " + ' '.join(f'{k} {v}' for k, v in row['settings'].items()), flush=True)
 
-    def tried(self, name:str, settings:list[dict], conditional:bool, seeds:range) -> list[dict]:   # a row for each run
+    def tried(self, name:str, settings:list[dict], conditional:bool, seeds:range, more:float=MORE) -> list[dict]:   # a row for each run
         "All settings with all seeds, two runs at a time; those that are known are not run again."
         wanted = [dict(round=name, conditional=conditional, settings=s, seed=seed) for seed in seeds for s in settings]
         found = [next((r for r in self.known if same_trial(r, w)), None) for w in wanted]
         values = [parameters(w['settings'], conditional, w['seed']) for w, row in zip(wanted, found) if row is None]
         with get_context('spawn').Pool(2, maxtasksperchild=1) as pool:
-            fresh = pool.imap(result, map(quick, values) if self.is_quick else values)
+            fresh = pool.imap(result, [(quick(v) if self.is_quick else v, more) for v in values])
             for w, row in zip(wanted, found): self.add(row or w | next(fresh))
         return self.rows[-len(wanted):]
 
@@ -160,8 +169,8 @@ def best(rows:list[dict], n:int) -> list[dict]:    # settings
     return sorted(different.values(), key=lambda settings: mean_fid(rows, settings))[:n]
 
 
-def past_the_edges(search:Search) -> None:
-    "The last rounds: past the edges of the space, from the best settings with labels."
+def past_the_edges(search:Search) -> dict:    # the best settings
+    "Rounds past the edges of the space, from the best settings with labels."
     told = [row for row in search.rows if row['conditional']]
     champion, = best([row for row in told if any(row['settings'] == r['settings'] for r in told if r['round'] == 'last')], 1)
     fid = lambda settings: mean_fid([row for row in search.rows if row['conditional'] and row['seed'] < 102], settings)     # of the two seeds that all of these have
@@ -175,6 +184,15 @@ def past_the_edges(search:Search) -> None:
     if winner != champion:
         search.tried('confirmed', [winner], True, range(102, 104))
         search.tried('confirmed', [winner], False, range(100, 104))
+    return winner
+
+
+def by_hand(search:Search, champion:dict) -> None:
+    "The last rounds: what was chosen by hand, and more seeds for the best of it."
+    rows = search.tried('by hand', [champion | change for change in BY_HAND[:search.rounds['hand']]], False, range(100, 101), more=1.0)
+    found, = best(rows, 1)
+    search.tried('found', [found], False, range(101, 104), more=1.0)
+    search.tried('found', [found], True, range(100, 104), more=1.0)
 
 
 def measure(device:str, repeats:int, is_quick:bool) -> tuple[dict, list[dict]]:   # parameters, rows
@@ -187,7 +205,7 @@ def measure(device:str, repeats:int, is_quick:bool) -> tuple[dict, list[dict]]: 
         first = [row for row in rows if row['settings'] in finalists] if conditional else []
         found = first + search.tried('finals', finalists, conditional, range(101 if first else 100, 102))
         search.tried('last', best(found, search.rounds['last']), conditional, range(102, 104))
-    past_the_edges(search)
+    by_hand(search, past_the_edges(search))
     return search.parameters(True), search.rows
 
 

@@ -116,11 +116,13 @@ def resnet_generator(
 def _ending(
     n_maps:int, n_blocks:int, negative_slope:float,
     minibatch_std:bool, head:str, class_weight:float, n_classes:int,   # see `resnet_discriminator`
+    side:int=0,      # height and width of the maps, of which all is scored; 0: the mean of each
 ) -> list:           # maps (n, n_maps, h, w) → logits (n,)
     "The last blocks of a residual D, and its score."
     more, block = [MinibatchStd()] if minibatch_std else [], partial(d_block, negative_slope=negative_slope)
+    vector, n = (nn.Flatten(), n_maps * side**2) if side else (MeanMaps(), n_maps)
     return [*_repeated(block, n_maps, n_blocks - 1), *more, block(n_maps + len(more), n_maps),
-            activation(negative_slope), MeanMaps(), *score_layers(n_maps, n_classes, head, class_weight)]
+            activation(negative_slope), vector, *score_layers(n, n_classes, head, class_weight)]
 
 def resnet_discriminator(
     channels:int,               # of the image
@@ -130,6 +132,7 @@ def resnet_discriminator(
     n_blocks:int=1,             # residual blocks for each size, of two convolutions each
     spectral:bool=False,        # are weights divided by their largest singular value?
     minibatch_std:bool=False,   # does D see how different the images of a batch are?
+    pooled:bool=True,           # is the mean of each map what is scored? else every place of it
     head:str='projection',      # what D does with labels, a name in `HEADS`
     class_weight:float=1.0,     # of the class loss, for head='classes'
     n_classes:int=0,            # 0: no labels
@@ -139,7 +142,7 @@ def resnet_discriminator(
     D = Network(
         *first, nn.Conv2d(channels + len(first), w, 4, stride=2, padding=1),
         *_repeated(block, w, _at_least_one(n_blocks) - 1), block(w, 2*w, down=True),
-        *_ending(2*w, n_blocks, negative_slope, minibatch_std, head, class_weight, n_classes))
+        *_ending(2*w, n_blocks, negative_slope, minibatch_std, head, class_weight, n_classes, 0 if pooled else size // 4))
     return normalized(D) if spectral else D
 
 # %% ../../nbs/gan/12_residual.ipynb #8d386cf2
