@@ -244,18 +244,25 @@ def test_every_setting_of_the_search_reaches_the_run(rng):
             for name in ('batch_size', 'g_lr', 'beta1', 'beta2', 'ema', 'lr_decay', 'loss', 'penalty_weight', 'penalty_every'): assert getattr(c, name) == settings[name]
             assert c.d_lr == settings['g_lr'] * settings['d_over_g'] and c.d_spec['minibatch_std'] == settings['minibatch_std']
             for spec in (c.g_spec, c.d_spec): assert (spec['width'], spec['n_blocks']) == (settings['width'], settings['n_blocks'])
+    for change in search.BY_HAND:
+        c = RunConfig.resolve(**search.parameters(settings | change, False, 100), epochs=1)
+        at = vars(c) | dict(d_over_g=c.d_lr / c.g_lr, **{k: c.d_spec[k] for k in ('pooled', 'minibatch_std')})
+        assert {k: at[k] for k in change} == change and (at['pooled'], at['latent_dim']) == (change.get('pooled', True), change.get('latent_dim', 100))
 
 
 def test_a_trial_takes_the_epochs_that_fit():
     assert [search.epochs_for(cost, 4) for cost in (0.5, 1.0, 1.24, 1.26, 1.6, 2.4, 2.6, 9)] == [10, 5, 4, 3, 3, 2, 1, 1]
+    assert [search.epochs_for(cost, 4, more=1.0) for cost in (0.5, 1.0, 1.01, 1.4, 9)] == [8, 4, 3, 2, 1]
 
 
 def test_a_search_goes_on_with_what_is_published_and_nothing_is_run_twice(tmp_path, monkeypatch, rng):
-    salt, made, most = torch.rand((), generator=rng).item(), [], 10**6
+    salt, made, allowed, most = torch.rand((), generator=rng).item(), [], [], 10**6
 
-    def result(values):
+    def result(given):
         if len(made) == most: raise KeyboardInterrupt
+        values, more = given
         made.append(str(values))
+        allowed.append(more)
         return dict(run_id='', seed=values['seed'], epochs=1, status='finished', seconds=1.0, cost=1.0, fid=random.Random(f'{salt}{values}').random(), **{'is': 1.0, 'recall': 0.0, 'precision': 0.0})
 
     class Pool:
@@ -264,13 +271,18 @@ def test_a_search_goes_on_with_what_is_published_and_nothing_is_run_twice(tmp_pa
         def imap(self, _, values): return map(result, values)
     monkeypatch.setattr(search, 'get_context', lambda _: SimpleNamespace(Pool=lambda *_, **__: Pool()))
     monkeypatch.setattr(search, 'project_root', lambda: tmp_path)
-    monkeypatch.setattr(search, 'ROUNDS', dict(random=6, varied=5, finals=3, last=2, edges=0))
+    monkeypatch.setattr(search, 'ROUNDS', dict(random=6, varied=5, finals=3, last=2, edges=0, hand=3))
     (_, whole), file = search.measure('cpu', 1, False), tmp_path/'reports/benchmarks/search-cpu.json'
-    n = 6 + 5 + 3 + 2*2 + 3*2 + 2*2
+    n = 6 + 5 + 3 + 2*2 + 3*2 + 2*2 + 3 + 3 + 4
     assert len(whole) == n == len(made) and whole[0]['settings'] == search.LAST and {row['seed'] for row in whole} == {100, 101, 102, 103}
+    assert allowed == [1.25] * 28 + [1.0] * 10
     tried = lambda name, told: [r for r in whole if r['round'] == name and r['conditional'] == told]
     assert {str(r['settings']) for r in tried('finals', True)} == {str(s) for s in sorted((r['settings'] for r in whole[:11]), key=lambda s: next(r['fid'] for r in whole if r['settings'] == s))[:3]}
     assert len({str(r['settings']) for r in tried('last', False)}) == 2
+    by_hand, found = tried('by hand', False), tried('found', False) + tried('found', True)
+    champion = min((r['settings'] for r in tried('last', True)), key=lambda s: search.mean_fid([r for r in whole[:28] if r['conditional']], s))
+    assert [r['settings'] for r in by_hand] == [champion | change for change in search.BY_HAND[:3]]
+    assert {str(r['settings']) for r in found} == {str(min(by_hand, key=lambda r: r['fid'])['settings'])} and [r['seed'] for r in found] == [101, 102, 103, 100, 101, 102, 103]
     file.unlink()
     made.clear()
     for most in (4, 9, 15, 16):
@@ -295,13 +307,14 @@ def test_a_search_ends_with_steps_beyond_the_edges_of_its_space(helps, rng):
             rows.append(dict(round=name, conditional=conditional, settings=s, seed=seed, fid=fid))
     for name, seeds in ('finals', range(100, 102)), ('last', range(102, 104)): tried(name, [worse, champion], True, seeds)
     before = len(rows)
-    search.past_the_edges(SimpleNamespace(rows=rows, tried=tried, rounds=dict(edges=9)))
+    winner = search.past_the_edges(SimpleNamespace(rows=rows, tried=tried, rounds=dict(edges=9)))
     steps = [r['settings'] for r in rows[before:] if r['round'] == 'edges' and r['seed'] == 100]
     assert [{k: v for k, v in s.items() if v != champion[k]} for s in steps] == [dict(batch_size=8), dict(g_lr=8e-3), dict(ema=0.98), dict(penalty_every=32)], 'the weight is at no edge'
     beyond = {k: next(iter(search.BEYOND[k].values())) for k in helps}
     assert [(r['settings'], r['seed']) for r in rows if r['round'] == 'together'] == [(champion | beyond, seed) for seed in (100, 101) if len(helps) > 1]
     assert [(r['settings'], r['conditional'], r['seed']) for r in rows if r['round'] == 'confirmed'] == [
         (champion | beyond, told, seed) for told, seeds in ((True, (102, 103)), (False, (100, 101, 102, 103))) for seed in seeds if helps]
+    assert winner == champion | beyond
 
 
 def test_stretches_show_every_image_before_any_comes_again(rng):
