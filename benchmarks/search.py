@@ -48,7 +48,7 @@ BY_HAND = [                                   # changes to the best of all that
     *(dict(batch_size=32, d_over_g=1, pooled=False, latent_dim=32) | more for more in (
         {}, dict(latent_dim=16), dict(g_lr=8e-3, d_over_g=0.5), dict(penalty_weight=0.1), dict(penalty_weight=2.0), dict(loss='bce'), dict(beta2=0.99, ema=0.998))),
     dict(batch_size=32, d_over_g=0.5, pooled=False, minibatch_std=False)]
-MORE, LITTLE = 1.25, 1.05                     # a trial may exceed the budget by what processors differ anyway; those by hand by what measuring does
+MORE, LITTLE = 1.25, 1.1                      # a trial may exceed the budget by what processors differ anyway; those by hand by what measuring does
 KEPT = 0.7                                    # chance of each setting to stay as it is in a variation
 PARENTS = 4                                   # settings that are varied
 ROUNDS = dict(random=12, varied=16, finals=4, last=2, edges=5, hand=len(BY_HAND))     # settings; finals and last give them more seeds, two in all and four in all
@@ -192,7 +192,7 @@ def by_hand(search:Search, champion:dict) -> None:
     rows = search.tried('by hand', [champion | change for change in BY_HAND[:search.rounds['hand']]], False, range(100, 101), more=LITTLE)
     found, = best(rows, 1)
     search.tried('found', [found], False, range(101, 104), more=LITTLE)
-    search.tried('found', [found], True, range(100, 104), more=LITTLE)
+    search.tried('found', [found], True, range(100, 102), more=LITTLE)
 
 
 def measure(device:str, repeats:int, is_quick:bool) -> tuple[dict, list[dict]]:   # parameters, rows
