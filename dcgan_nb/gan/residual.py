@@ -124,6 +124,7 @@ def _ending(
     return [*_repeated(block, n_maps, n_blocks - 1), *more, block(n_maps + len(more), n_maps),
             activation(negative_slope), vector, *score_layers(n, n_classes, head, class_weight)]
 
+# %% ../../nbs/gan/12_residual.ipynb #2b0c5f28
 def resnet_discriminator(
     channels:int,               # of the image
     size:int,                   # height and width of the image, a multiple of 4
