@@ -189,7 +189,9 @@ def past_the_edges(search:Search) -> dict:    # the best settings
 
 def by_hand(search:Search, champion:dict) -> None:
     "The last rounds: what was chosen by hand, and more seeds for the best of it."
-    rows = search.tried('by hand', [champion | change for change in BY_HAND[:search.rounds['hand']]], False, range(100, 101), more=LITTLE)
+    changed = [champion | change for change in BY_HAND[:search.rounds['hand']]]
+    different = [s for i, s in enumerate(changed) if s not in changed[:i]]      # a champion may be what a change would make of it
+    rows = search.tried('by hand', different, False, range(100, 101), more=LITTLE)
     found, = best(rows, 1)
     search.tried('found', [found], False, range(101, 104), more=LITTLE)
     search.tried('found', [found], True, range(100, 102), more=LITTLE)
