@@ -148,7 +148,8 @@ class Search:
 
     def tried(self, name:str, settings:list[dict], conditional:bool, seeds:range, more:float=MORE) -> list[dict]:   # a row for each run
         "All settings with all seeds, two runs at a time; those that are known are not run again."
-        wanted = [dict(round=name, conditional=conditional, settings=s, seed=seed) for seed in seeds for s in settings]
+        different = [s for i, s in enumerate(settings) if s not in settings[:i]]      # a change may lead to what another one did
+        wanted = [dict(round=name, conditional=conditional, settings=s, seed=seed) for seed in seeds for s in different]
         found = [next((r for r in self.known if same_trial(r, w)), None) for w in wanted]
         values = [parameters(w['settings'], conditional, w['seed']) for w, row in zip(wanted, found) if row is None]
         with get_context('spawn').Pool(2, maxtasksperchild=1) as pool:
@@ -189,9 +190,7 @@ def past_the_edges(search:Search) -> dict:    # the best settings
 
 def by_hand(search:Search, champion:dict) -> None:
     "The last rounds: what was chosen by hand, and more seeds for the best of it."
-    changed = [champion | change for change in BY_HAND[:search.rounds['hand']]]
-    different = [s for i, s in enumerate(changed) if s not in changed[:i]]      # a champion may be what a change would make of it
-    rows = search.tried('by hand', different, False, range(100, 101), more=LITTLE)
+    rows = search.tried('by hand', [champion | change for change in BY_HAND[:search.rounds['hand']]], False, range(100, 101), more=LITTLE)
     found, = best(rows, 1)
     search.tried('found', [found], False, range(101, 104), more=LITTLE)
     search.tried('found', [found], True, range(100, 102), more=LITTLE)
