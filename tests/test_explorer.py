@@ -71,7 +71,7 @@ def test_the_browser_judges_published_claims_as_they_were_published(browser, stu
 
 def claim_in(case):
     given = case['claim']
-    return Claim(given['id'], '', '', '', given['rule'], given['measure']['name'], arms={arm: {} for arm in given['arms']}, delta=given['delta'], needs=given['needs'])
+    return Claim(given['id'], '', '', '', given['rule'], given['measure']['name'], arms={arm: {} for arm in given['arms']}, delta=given['delta'], needs=given['needs'], judged_at=tuple(given['judged_at']))
 
 
 def test_the_cases_kept_with_the_tests_are_judged_by_both_as_they_were(browser):
@@ -91,6 +91,7 @@ def test_the_cases_kept_with_the_tests_are_judged_by_both_as_they_were(browser):
     '* 1e12': '* 1e1',                                                                              # what differs is a tie
     'm.lower_is_better ? 1 : -1': '1',
     'Object.keys(a).filter(s => s in b)': 'Object.keys(a)',                                         # pairs that are none
+    'looks * permutationP': 'permutationP',                                 # a second look costs nothing
     'MIN_SEEDS = 6': 'MIN_SEEDS = 5'}.items())
 def test_a_wrong_rule_would_be_noticed(right, wrong, browser, cases):
     script = RULES_JS.read_text()

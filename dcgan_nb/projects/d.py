@@ -8,7 +8,7 @@ __all__ = ['dcgan_deep_generator', 'dcgan_deep_discriminator']
 # %% ../../nbs/projects/73_d.ipynb #fc50d4df
 from ..gan.networks import ARCHITECTURES, Architecture, Network, dcgan_discriminator, dcgan_generator
 from ..runs.config import RECIPES
-from ..study.claims import CLAIMS, PROJECTS, Claim
+from ..study.claims import CLAIMS, PROJECTS, TEN_SEEDS, Claim
 
 # %% ../../nbs/projects/73_d.ipynb #3d24b9b0
 def dcgan_deep_generator(latent_dim:int, channels:int, size:int, width:int=64, negative_slope:float=0.0) -> Network:
@@ -40,7 +40,7 @@ CLAIMS.add(Claim(
 CLAIMS.add(Claim(
     'D1a', 'Increased number of layers and filter depth in both Generator and Discriminator. … improved detail '
            'and edge clarity', 'project D, Experiment 1', 'The deeper networks reach a lower FID.', 'better',
-    base=dict(recipe='d'), arms=_depths, also=('precision', 'seconds', 'roughness'), readings=dict(precision=0.1), budgets=_cpu))
+    base=dict(recipe='d'), arms=_depths, also=('precision', 'seconds', 'roughness'), readings=dict(precision=0.1), budgets=_cpu, **TEN_SEEDS))
 CLAIMS.add(Claim(
     'D1b', 'Generator loss decreased more steadily than in baseline.', 'project D, Experiment 1',
     'G’s loss is less rough with the deeper networks.', 'better', 'roughness',

@@ -11,7 +11,7 @@ from torch import nn
 from ..gan.networks import (ARCHITECTURES, Architecture, Network, activation, keras_batch_norm,
                                    keras_transposed, to_score)
 from ..runs.config import RECIPES
-from ..study.claims import CLAIMS, PROJECTS, Claim
+from ..study.claims import CLAIMS, PROJECTS, TEN_SEEDS, Claim
 
 # %% ../../nbs/projects/74_e.ipynb #790ef39b
 def e_tf_generator(latent_dim:int, channels:int, size:int, width:int=64, negative_slope:float=0.3, batch_norm:bool=True) -> Network:
@@ -57,7 +57,7 @@ CLAIMS.add(Claim(
 _layers = dict(base=dict(recipe='e'), also=('roughness', 'recall'), readings=dict(roughness=0.1), budgets=dict(cpu=dict(g_width=16, d_width=16, epochs=1)))
 CLAIMS.add(Claim(
     'E4', 'Batch normalization and LeakyReLU activation: Improves stability and learning.', 'project E, Generator',
-    'The FID is lower with batch norm in G than without.', 'better', arms={'batch norm in G': {}, 'none in G': dict(g_options='batch_norm=False')}, **_layers))
+    'The FID is lower with batch norm in G than without.', 'better', arms={'batch norm in G': {}, 'none in G': dict(g_options='batch_norm=False')}, **_layers, **TEN_SEEDS))
 CLAIMS.add(Claim(
     'E5', 'Batch normalization and LeakyReLU activation: Improves stability and learning.', 'project E, Generator',
     'The FID is lower with LeakyReLU in G than with ReLU.', 'better', arms={'LeakyReLU in G': {}, 'ReLU in G': dict(g_slope=0.0)}, **_layers))

@@ -45,9 +45,10 @@ def plan(
 ) -> dict[str, RunConfig]:   # run_id → configuration, seed after seed, each run once
     "What must be run to test some claims; an `InputError` if one cannot be tested as it is written."
     for claim in (asked := asked_claims(which)): check_claim(claim)       # before anything is trained
+    higher = {c.id: seeds or n_seeds(replace(c, times=2), profile) for c in asked}       # seeds that climb
     wanted = [(seed, order, config) for order, claim in enumerate(asked) for arm in claim.arms
               for seed in range(seeds or n_seeds(claim, profile))
-              for config in _climbing(arm_config(claim, arm, seed, profile, **places), rungs)]
+              for config in _climbing(arm_config(claim, arm, seed, profile, **places), rungs if seed < higher[claim.id] else 1)]
     return {c.run_id: c for _, _, c in sorted(wanted, key=lambda w: w[:2])}
 
 # %% ../../nbs/study/50_plan.ipynb #2874ec84

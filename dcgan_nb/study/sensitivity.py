@@ -79,7 +79,7 @@ def claim_data(claim:Claim) -> dict:
     "What `rules.js` must know of a claim about two arms."
     m = MEASURES[claim.measure]
     measure = dict(name=claim.measure, title=m.title, unit=m.unit, ratio=m.ratio, lower_is_better=m.lower_is_better)
-    return dict(id=claim.id, rule=claim.rule, measure=measure, arms=list(claim.arms), delta=claim.delta, needs=claim.needs)
+    return dict(id=claim.id, rule=claim.rule, measure=measure, arms=list(claim.arms), delta=claim.delta, needs=claim.needs, judged_at=list(claim.judged_at))
 
 def values_of(v:Verdict) -> list[dict]:      # for each arm: seed → value
     "The numbers of every run on which a verdict rests; None where a run has none."
@@ -89,8 +89,8 @@ def values_of(v:Verdict) -> list[dict]:      # for each arm: seed → value
 def _rungs(course:dict[int, Verdict]) -> list[dict]:
     return [dict(times=times, budget=budget_text(v), n_epochs=v.n_epochs, arms=values_of(v)) for times, v in course.items() if v.profile]
 
-def _computable(rungs:list[dict]) -> bool:      # `permutation_p` draws at random beyond 12,870 ways, and no browser draws the same
-    return bool(rungs) and all(math.comb(sum(map(len, r['arms'])), len(r['arms'][0])) <= 12_870 for r in rungs)
+def _computable(rungs:list[dict]) -> bool:      # of more ways than those of 10 against 10, `permutation_p` draws some at random, and no browser draws the same
+    return bool(rungs) and all(math.comb(sum(map(len, r['arms'])), len(r['arms'][0])) <= math.comb(20, 10) for r in rungs)
 
 # %% ../../nbs/study/53_sensitivity.ipynb #8f5b3f14
 def _published(v:Verdict) -> dict:
@@ -126,14 +126,14 @@ def random_case(rng:random.Random) -> dict:
     "A fresh case: any rule of two arms, any kind of measure."
     measure = rng.choice(('fid', 'is', 'overfitting', 'd_auc', 'g_grad'))
     claim = Claim('X1', '', '', '', rng.choice([name for name, rule in RULES.items() if rule.compares_two]), measure, arms=dict(a={}, b={}),
-                  delta=rng.choice((0.01, 0.1, 0.3, 1.5, rng.uniform(0.001, 0.8))), needs=rng.choice((0, 10)))
+                  delta=rng.choice((0.01, 0.1, 0.3, 1.5, rng.uniform(0.001, 0.8))), needs=rng.choice((0, 10)), judged_at=rng.choice(((), (), (6,), (1, 4))))
     size, spread = rng.choice((0, 0.02, 0.1, 0.5, 4)), rng.choice((0.005, 0.05, 0.3, 2))
     step = rng.choice((0.1, 0.01, 1e-9)) * math.pi      # of the values: some are equal, and no mean or ratio lies just between two decimals, where languages round differently
     def value(shift):
         if rng.random() < 0.06: return None
         x = shift + rng.gauss(0, spread)
         return step * (round(3 * math.exp(x) / step) + math.sqrt(0.5) if MEASURES[measure].ratio else round(x / step))
-    n = rng.choice((1, 2, 4, 6, 6, 6, 7, 8))
+    n = rng.choice((1, 2, 4, 6, 6, 6, 7, 8, 10))
     arms = [{s: value(shift) for s in range(n) if rng.random() > 0.04} for shift in (rng.uniform(-size, size), 0.0)]
     others = {f'Y{i}': rng.random()**rng.choice((1, 4)) for i in range(rng.choice((0, 1, 5, 30)))}
     return case_of(claim, arms, others, rng.uniform(0, 20))

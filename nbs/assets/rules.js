@@ -1,8 +1,8 @@
 // How a claim about two arms is judged: what the notebooks study/40_stats, 42_evidence, 43_rules and 44_judge define, in the same words. It draws nothing.
-// claim: { id, rule, measure: { title, ratio, lower_is_better }, arms: [name, name], delta, needs }; of each arm: seed → value, null where a run has none.
+// claim: { id, rule, measure: { title, ratio, lower_is_better }, arms: [name, name], delta, needs, judged_at }; of each arm: seed → value, null where a run has none.
 const rules = (() => {
   'use strict'
-  const MIN_SEEDS = 6, ALPHA = 0.05, MOST = 12870      // ways to deal the values: of more, the library draws some at random
+  const MIN_SEEDS = 6, ALPHA = 0.05, MOST = 184756      // ways to deal the values: of more, the library draws some at random
   const sum = x => x.reduce((a, b) => a + b, 0), mean = x => sum(x) / x.length
 
   // Student's t with n degrees of freedom: the finite sums for whole n (Abramowitz & Stegun, 26.7.3 and 26.7.4), halved until it fits.
@@ -54,7 +54,8 @@ const rules = (() => {
     const d = Object.keys(a).filter(s => s in b).map(s => a[s] - b[s])
     if (!d.length) return { n_seeds: Math.min(...arms.map(arm => Object.keys(arm).length)), effect: null, low: null, high: null, p: null }
     const [low, high] = meanInterval(d, level(claim.rule))
-    return { n_seeds: d.length, effect: mean(d), low, high, p: claim.rule === 'same' ? null : permutationP(Object.values(a), Object.values(b)) }
+    const looks = 1 + claim.judged_at.filter(n => d.length > n).length
+    return { n_seeds: d.length, effect: mean(d), low, high, p: claim.rule === 'same' ? null : Math.min(1, looks * permutationP(Object.values(a), Object.values(b))) }
   }
 
   // The criteria of each rule, in order: a word, whether it applies, and why.
