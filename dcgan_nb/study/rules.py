@@ -23,7 +23,7 @@ MIN_SEEDS = 6    # fewer never decide
 def _without_effect(claim:Claim, e:Evidence) -> tuple[str, str, str]:
     "The verdict where nothing could be measured."
     if not e.n_seeds: return 'not run', '', ''
-    if e.n_epochs >= claim.needs: return 'undecided', '', ''
+    if e.n_epochs >= claim.needs: return 'undecided', '', f'not every arm has a run that got so far in {e.n_epochs:.2g} epochs of 60,000 images' if claim.needs else ''
     return 'not testable here', '', f'it needs runs of {claim.needs:g} epochs of 60,000 images, and the longest saw {e.n_epochs:.2g}'
 
 # %% ../../nbs/study/43_rules.ipynb #48e787e3

@@ -80,7 +80,7 @@ const rules = (() => {
     const d = scaledDelta(claim), said = (word, leaning = '', because = '') => ({ word, leaning, because, text: word + (leaning && ` (leaning ${leaning})`) })
     if (e.effect === null) {
       if (!e.n_seeds) return said('not run')
-      if (e.n_epochs >= claim.needs) return said('undecided')
+      if (e.n_epochs >= claim.needs) return said('undecided', '', claim.needs ? `not every arm has a run that got so far in ${general(e.n_epochs, 2)} epochs of 60,000 images` : '')
       return said('not testable here', '', `it needs runs of ${general(claim.needs, 6)} epochs of 60,000 images, and the longest saw ${general(e.n_epochs, 2)}`)
     }
     const leaning = LEANS[claim.rule](e, d) ? 'for' : 'against'
