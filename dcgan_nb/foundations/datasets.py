@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ASSETS', 'TRAIN_IMAGES', 'TRAIN_LABELS', 'TEST_IMAGES', 'TEST_LABELS', 'CLOTHES', 'DIGITS', 'DATASETS', 'idx_bytes',
            'write_idx', 'read_idx', 'DatasetInfo', 'stratified_indices', 'files_in', 'settled', 'find_data',
-           'ImageData', 'load_data', 'make_sample']
+           'ImageData', 'load_data', 'load_for_classifier']
 
 # %% ../../nbs/foundations/02_datasets.ipynb #6d1db66e
 import gzip, hashlib, math, os, shutil, struct, subprocess, tempfile, zlib
@@ -118,10 +118,10 @@ DATASETS['mnist'] = DatasetInfo('MNIST', DIGITS, 60_000, 10_000, family='mnist',
             TEST_IMAGES: '0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7',
             TEST_LABELS: 'ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2'})
 
-DATASETS['mnist_10k'] = replace(DATASETS['mnist'], title='MNIST (10,000 test digits)', n_train=8_000, n_test=2_000, settle=None,
+DATASETS['mnist_10k'] = replace(DATASETS['mnist'], title='MNIST (10,000 test digits)', n_train=5_000, n_test=2_000, settle=None,
     sha256={stem: DATASETS['mnist'].sha256[stem] for stem in (TEST_IMAGES, TEST_LABELS)},
-    note="MNIST's 60,000 training digits were not at hand: the 10,000 test digits were split, "
-         "stratified, into 8,000 for training and 2,000 for evaluation.")
+    note="MNIST's 60,000 training digits were not at hand: the 10,000 test digits were split, stratified, "
+         "into 5,000 for training, 2,000 for evaluation, and 3,000 from which the classifier has learned.")
 
 # %% ../../nbs/foundations/02_datasets.ipynb #995aa54e
 def stratified_indices(
@@ -285,13 +285,20 @@ def _images_and_labels(info:DatasetInfo, files:dict, images:str, labels:str) -> 
         raise InputError(f"{info.title}: {labels} of shape {tuple(y.shape)} is not {len(x)} numbers below {len(info.classes)}.")
     return x, y
 
-def _train_and_test(info:DatasetInfo, files:dict) -> tuple:
-    "x_train, y_train, x_test, y_test; split from the test files where there are no others."
+def _split(info:DatasetInfo, strata:Tensor) -> list[Tensor]:
+    "The places of the images for training, for evaluation, and of those set aside, in the order of the file."
+    part = torch.zeros(len(strata), dtype=torch.int64)
+    part[stratified_indices(strata, info.n_test)] = 1
+    rest = (part == 0).nonzero().squeeze(1)
+    trained = rest[stratified_indices(strata[rest], min(info.n_train, len(rest)))]
+    part[rest], part[trained] = 2, 0
+    return [(part == k).nonzero().squeeze(1) for k in range(3)]
+
+def _parts(info:DatasetInfo, files:dict) -> list:
+    "Images and labels (or None) for training, for evaluation, and those set aside; split from the test files where there are no others."
     x, y = _images_and_labels(info, files, TEST_IMAGES, TEST_LABELS)
-    if TRAIN_IMAGES in files: return *_images_and_labels(info, files, TRAIN_IMAGES, TRAIN_LABELS), x, y
-    in_test = torch.zeros(len(x), dtype=torch.bool)
-    in_test[stratified_indices(torch.zeros(len(x)) if y is None else y, info.n_test)] = True
-    return tuple(None if v is None else v[rows] for rows in (~in_test, in_test) for v in (x, y))
+    if TRAIN_IMAGES in files: return [_images_and_labels(info, files, TRAIN_IMAGES, TRAIN_LABELS), (x, y), (x[:0], y)]
+    return [(x[rows], None if y is None else y[rows]) for rows in _split(info, torch.zeros(len(x)) if y is None else y)]
 
 # %% ../../nbs/foundations/02_datasets.ipynb #3ca456d8
 def load_data(
@@ -303,22 +310,18 @@ def load_data(
     name = settled(name, data_dir)
     info = DATASETS[name]
     files, source = find_data(name, data_dir)
-    parts = _train_and_test(info, files)
-    for x, n in (parts[0], info.n_train), (parts[2], info.n_test):
+    train, test, _ = _parts(info, files)
+    for (x, _), n in (train, info.n_train), (test, info.n_test):
         if tuple(x.shape) != (expected := (n, info.channels, info.size, info.size)):
             raise InputError(f"{info.title}: images of shape {tuple(x.shape)}, expected {expected}.")
     content = hashlib.sha256(''.join(hashlib.sha256(idx_bytes(files[stem])).hexdigest()
                                      for stem in sorted(files)).encode()).hexdigest()
-    return ImageData(name, *parts, source, content).to(device)
+    return ImageData(name, *train, *test, source, content).to(device)
 
-# %% ../../nbs/foundations/02_datasets.ipynb #83d923ec
-def make_sample(
-    data:ImageData,      # Fashion-MNIST
-    folder:Path,         # gets the four files
-) -> None:
-    "Write the stratified sample that ships with the package: 100 training and 50 test images of each class."
-    for x, y, n, names in ((data.x_train, data.y_train, 1000, (TRAIN_IMAGES, TRAIN_LABELS)),
-                           (data.x_test, data.y_test, 500, (TEST_IMAGES, TEST_LABELS))):
-        chosen = stratified_indices(y, n)
-        for values, stem in zip((x[chosen].squeeze(1), y[chosen].to(torch.uint8)), names):
-            write_idx(values, Path(folder)/f'{stem}.gz')
+def load_for_classifier(
+    name:str,                   # a name in `DATASETS`
+    data_dir:Path|None=None,    # see `load_data`
+) -> ImageData:
+    "A data set as the classifier learns it: where images are set aside for that, with these as training images."
+    data, (x, y) = load_data(name, data_dir), _parts(DATASETS[name], find_data(name, data_dir)[0])[2]
+    return replace(data, x_train=x, y_train=y) if len(x) else data

@@ -115,7 +115,7 @@ MEASURES = _Measures('measure',
     overfitting = Measure('D’s overfitting', lambda r: overfitting(r['d_scores']), ratio=False),
     d_auc = Measure('D’s generalization gap', _d_auc, ratio=False, unit='AUC'),
     updates = Measure('G’s updates in an epoch', _updates, lower_is_better=False),
-    seconds = Measure('training time', lambda r: r['timings_s'].get('train'), unit='s'),
+    seconds = Measure('training time', lambda r: r['timings_s'].get('train' if r['config']['device'] == 'cuda' else 'train_cpu'), unit='s'),    # of a busy core
     memory = Measure('peak memory', _memory, unit='MB'))
 
 def measured(
