@@ -71,7 +71,7 @@ def test_the_browser_judges_published_claims_as_they_were_published(browser, stu
 
 def claim_in(case):
     given = case['claim']
-    return Claim(given['id'], '', '', '', given['rule'], given['measure']['name'], arms={arm: {} for arm in given['arms']}, delta=given['delta'], needs=given['needs'], judged_at=tuple(given['judged_at']))
+    return Claim(given['id'], '', '', '', given['rule'], given['measure']['name'], arms={arm: {} for arm in given['arms']}, delta=given['delta'], needs=given['needs'], judged_at=tuple(given['judged_at']), shows=given['shows'])
 
 
 def test_the_cases_kept_with_the_tests_are_judged_by_both_as_they_were(browser):
@@ -161,7 +161,7 @@ def judged(study, id, times, delta=None, without=()):
     v = study.courses[id][times]
     claim = replace(v.claim, delta=delta or v.claim.delta)
     arms = {arm: {s: x for s, x in by_seed.items() if s not in without} for arm, by_seed in zip(claim.arms, values_of(v))}
-    others = {other: course[times].p for other, course in study.courses.items() if times in course and course[times].p is not None and other != id}
+    others = {other: v.p for other, course in study.courses.items() if other != id and (v := course.get(times, course[1])).p is not None}
     return judge_values(claim, arms, others, v.n_epochs)
 
 

@@ -41,19 +41,19 @@ RECIPES['e'] = dict(arch='e_tf', batch_size=32, epochs=50, g_lr=1e-4, d_lr=1e-4,
 CLAIMS.add(Claim(
     'E1', 'generate realistic images of fashion items', 'project E, first paragraph',
     'At least half of the generated images lie where real ones do (precision).', 'within', 'precision',
-    base=dict(recipe='e'), arms={'as published': {}}, low=0.5, high=1.0, also=('fid', 'recall'),
+    base=dict(recipe='e'), arms={'the recipe': {}}, low=0.5, high=1.0, also=('fid', 'recall'),
     budgets=dict(cpu=dict(g_width=16, d_width=16, epochs=1)),
-    note='As published it trains for 50 epochs at four times the width; the first rung of the profile cpu is one epoch.'))
+    note='An aim of the project rather than a finding; that half is enough for “realistic” is our reading. The recipe trains for 50 epochs at four times the width; the first rung of the profile cpu is one epoch.'))
 CLAIMS.add(Claim(
     'E2', 'Periodically saves model checkpoints for potential resumption or evaluation.',
     'project E, Key Features', 'A run that was interrupted goes on where its last checkpoint left it.', 'feature'))
 CLAIMS.add(Claim(
     'E3', 'Dropout layers: Prevents overfitting.', 'project E, Discriminator',
     'With dropout D tells training images from unseen ones less often.', 'better', 'd_auc',
-    base=dict(recipe='e'), arms={'dropout 0.3': {}, 'no dropout': dict(d_dropout=0.0)}, delta=0.05, also=('fid', 'overfitting'),
+    base=dict(recipe='e'), arms={'dropout 0.3': {}, 'no dropout': dict(d_dropout=0.0)}, delta=0.05, shows=0.55, also=('fid', 'overfitting'),
     budgets=dict(cpu=dict(dataset='fashion_mnist_sample', n_eval=500, g_width=16, d_width=16, epochs=60)),
-    note='Measured is the share of pairs of a training and an unseen image in which D scores the former higher (AUC); ½ is no overfitting. In the profile cpu D sees the 1,000 shipped images sixty times: a few passes over 60,000 images '
-         'leave nothing to overfit.'))
+    note='Measured is the share of pairs of a training and an unseen image in which D scores the former higher (AUC); ½ is no overfitting. In the profile cpu D sees the 1,000 shipped images sixty times, because a few passes over 60,000 images '
+         'leave nothing to overfit. Dropout can only prevent what happens without it: an AUC of 0.55 at least.'))
 _layers = dict(base=dict(recipe='e'), also=('roughness', 'recall'), readings=dict(roughness=0.1), budgets=dict(cpu=dict(g_width=16, d_width=16, epochs=1)))
 CLAIMS.add(Claim(
     'E4', 'Batch normalization and LeakyReLU activation: Improves stability and learning.', 'project E, Generator',

@@ -151,6 +151,7 @@ class Claim:
     seeds: dict = field(default_factory=dict)      # profile → number of seeds, where it is not in `SEEDS`
     judged_at: tuple = ()        # numbers of seeds with which it was judged before: with more, its p counts once more for each
     needs: float = 0             # epochs of 60,000 images in which the sentence could show; 0: any
+    shows: float = 0             # what the second arm's mean must reach: below, there is nothing that the first could prevent
     times: int = 1               # multiple of every arm's epochs: a rung of the claim's ladder of budgets
     on_request: bool = False     # left out of a study unless it is asked for by its id
     note: str = ''               # what a reader must know of it
@@ -162,7 +163,7 @@ class Claim:
 # %% ../../nbs/study/41_claims.ipynb #586febd9
 def registered(claim:Claim) -> dict:     # field → value, as JSON has it
     "What of a claim was written down before its results."
-    return json.loads(json.dumps({k: v for k, v in vars(claim).items() if k not in ('note', 'times') and (v or k != 'judged_at')}))
+    return json.loads(json.dumps({k: v for k, v in vars(claim).items() if k not in ('note', 'times') and (v or k not in ('judged_at', 'shows'))}))
 
 def claim_hash(claim:Claim) -> str:
     "Names exactly this version of a claim."
@@ -193,10 +194,9 @@ def drawn(
     values = {}
     for name, among in search.items():
         share = torch.rand((), dtype=torch.float64, generator=random_stream(seed, f'search/{name}')).item()
-        if isinstance(among, tuple):
-            if not 0 < among[0] < among[1]: raise InputError(f"search {name}={among}: a range goes from a positive number to a larger one.")
-            values[name] = float(f'{among[0] * (among[1] / among[0])**share:.3g}')
-        else: values[name] = among[int(share * len(among))]
+        if isinstance(among, tuple) and not 0 < among[0] < among[1]:
+            raise InputError(f"search {name}={among}: a range goes from a positive number to a larger one.")
+        values[name] = float(f'{among[0] * (among[1] / among[0])**share:.3g}') if isinstance(among, tuple) else among[int(share * len(among))]
     return values
 
 # %% ../../nbs/study/41_claims.ipynb #7cffa8c1

@@ -33,6 +33,7 @@ class Evidence:
     high: float|None = None
     p: float|None = None         # one-sided
     p_holm: float|None = None    # the same, corrected among all claims that have one
+    control: float|None = None   # mean of the second arm of two
     probability: float|None = None   # that the named arm is best
     ahead: str = ''              # the arm that is, where the claim names none
     records: dict = field(default_factory=dict, repr=False)      # arm → seed → record: what all of this is read from

@@ -15,7 +15,7 @@ from html import escape
 from ..foundations.core import InputError
 from ..runs.numbers import number, origin, seeds_links, trace
 from ..runs.records import images_seen, score
-from .claims import MEASURES, SEEDS, Claim, Measure, arm_config, arm_records, best_profile, chosen_claims, claim_hash, indexed, n_seeds
+from .claims import MEASURES, SEEDS, Claim, Measure, Records, arm_config, arm_records, best_profile, chosen_claims, claim_hash, indexed, n_seeds
 from .evidence import Evidence, Verdict, budget_text, runs_text, seeds_text, study_command
 from .rules import RULES, effect_text
 from .stats import holm
@@ -43,6 +43,9 @@ def _evidence(claim:Claim, records:list[dict], profile:str|None) -> Evidence:
     return replace(found, **RULES[claim.rule].estimate(claim, values))
 
 # %% ../../nbs/study/44_judge.ipynb #87c52f70
+def _all(records:Records, prefer:str, times:int) -> list[tuple[Claim, Evidence]]:
+    return [(c, _evidence(c, records, best_profile(c, records, prefer))) for c in (replace(c, times=times) for c in chosen_claims())]
+
 def judge(
     records:list[dict],        # of all profiles
     which:str='',              # see `chosen_claims`; the correction is for all claims, whichever are asked for
@@ -51,8 +54,8 @@ def judge(
 ) -> dict[str, Verdict]:       # claim's id → verdict
     "The verdict on every claim, on one rung of its ladder."
     records = indexed(records)
-    found = [(c, _evidence(c, records, best_profile(c, records, prefer))) for c in (replace(c, times=times) for c in chosen_claims())]
-    corrected = holm({c.id: e.p for c, e in found if e.p is not None})
+    found, first = _all(records, prefer, times), _all(records, prefer, 1) if times > 1 else []
+    corrected = holm({c.id: e.p for c, e in (*first, *found) if e.p is not None})
     found = [(c, replace(e, p_holm=corrected.get(c.id))) for c, e in found]
     asked = {c.id for c in chosen_claims(which)}
     return {c.id: Verdict(c, *RULES[c.rule].decide(c, e), **vars(e)) for c, e in found if c.id in asked}

@@ -77,8 +77,13 @@ class Comparison(Rule):
         a, b = _scaled(claim, values).values()
         d = paired_differences(a, b)
         low, high = mean_interval(d, self.level)
-        return dict(n_seeds=len(d), effect=float(d.mean()), low=low, high=high,
+        return dict(n_seeds=len(d), effect=float(d.mean()), low=low, high=high, control=float(np.mean(list([*values.values()][1].values()))),
                     p=min(1.0, n_looks(claim, len(d)) * permutation_p(list(a.values()), list(b.values()), 'less')))
+
+    def decide(self, claim:Claim, e:Evidence) -> tuple[str, str, str]:
+        if not claim.shows or e.effect is None or e.n_seeds < MIN_SEEDS or e.control >= claim.shows: return super().decide(claim, e)
+        second, m = [*claim.arms][1], MEASURES[claim.measure]
+        return 'not testable here', '', f'with “{second}” the mean of {m.title} is {e.control:.3g}, below {claim.shows:g}: there is nothing to prevent'
 
     def headline(self, v:Verdict) -> str: return headline(v)
 
@@ -247,11 +252,11 @@ class Within(Rule):
 
     def effect_text(self, v): return with_interval(v, *map(format_number, (v.effect, v.low, v.high)))
 
-    def headline(self, v): return f'{MEASURES[v.claim.measure].title} {format_number(v.effect)}; {format_number(v.claim.low)} to {format_number(v.claim.high)} was said'
+    def headline(self, v): return f'{MEASURES[v.claim.measure].title} {format_number(v.effect)}; {format_number(v.claim.low)} to {format_number(v.claim.high)} was tested'
 
     def state(self, v):
         low, high = format_number(v.claim.low), format_number(v.claim.high)
-        return f'{self.interval_text(v)}; the claim is a value from {low} to {high}.'
+        return f'{self.interval_text(v)}; tested is a value from {low} to {high}.'
 RULES['within'] = Within()
 
 # %% ../../nbs/study/43_rules.ipynb #677fba5a

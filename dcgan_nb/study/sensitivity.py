@@ -79,7 +79,7 @@ def claim_data(claim:Claim) -> dict:
     "What `rules.js` must know of a claim about two arms."
     m = MEASURES[claim.measure]
     measure = dict(name=claim.measure, title=m.title, unit=m.unit, ratio=m.ratio, lower_is_better=m.lower_is_better)
-    return dict(id=claim.id, rule=claim.rule, measure=measure, arms=list(claim.arms), delta=claim.delta, needs=claim.needs, judged_at=list(claim.judged_at))
+    return dict(id=claim.id, rule=claim.rule, measure=measure, arms=list(claim.arms), delta=claim.delta, needs=claim.needs, judged_at=list(claim.judged_at), shows=claim.shows)
 
 def values_of(v:Verdict) -> list[dict]:      # for each arm: seed → value
     "The numbers of every run on which a verdict rests; None where a run has none."
@@ -105,7 +105,7 @@ def page_data(study) -> dict:      # study: of `open_study`, with all claims
         claims.append(dict(id=id, tested=c.tested, project=c.project, kind=RULES[c.rule].title, glyph=glyph_of(v.word), published=_published(v))
                       | (dict(claim=claim_data(c), rungs=rungs) if _computable(rungs) else {}))
     times = sorted({t for course in study.courses.values() for t in course})
-    family = {t: {id: course[t].p for id, course in study.courses.items() if t in course and course[t].p is not None} for t in times}
+    family = {t: {id: v.p for id, course in study.courses.items() if (v := course.get(t, course[1])).p is not None} for t in times}
     return json.loads(json.dumps(dict(claims=claims, family=family)))
 
 def sensitivity(data:dict) -> Html:     # of `page_data`
@@ -126,7 +126,7 @@ def random_case(rng:random.Random) -> dict:
     "A fresh case: any rule of two arms, any kind of measure."
     measure = rng.choice(('fid', 'is', 'overfitting', 'd_auc', 'g_grad'))
     claim = Claim('X1', '', '', '', rng.choice([name for name, rule in RULES.items() if rule.compares_two]), measure, arms=dict(a={}, b={}),
-                  delta=rng.choice((0.01, 0.1, 0.3, 1.5, rng.uniform(0.001, 0.8))), needs=rng.choice((0, 10)), judged_at=rng.choice(((), (), (6,), (1, 4))))
+                  delta=rng.choice((0.01, 0.1, 0.3, 1.5, rng.uniform(0.001, 0.8))), needs=rng.choice((0, 10)), judged_at=rng.choice(((), (), (6,), (1, 4))), shows=rng.choice((0, 0, 0, 0.4, 1.5)))
     size, spread = rng.choice((0, 0.02, 0.1, 0.5, 4)), rng.choice((0.005, 0.05, 0.3, 2))
     step = rng.choice((0.1, 0.01, 1e-9)) * math.pi      # of the values: some are equal, and no mean or ratio lies just between two decimals, where languages round differently
     def value(shift):

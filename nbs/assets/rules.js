@@ -1,5 +1,5 @@
 // How a claim about two arms is judged: what the notebooks study/40_stats, 42_evidence, 43_rules and 44_judge define, in the same words. It draws nothing.
-// claim: { id, rule, measure: { title, ratio, lower_is_better }, arms: [name, name], delta, needs, judged_at }; of each arm: seed → value, null where a run has none.
+// claim: { id, rule, measure: { title, ratio, lower_is_better }, arms: [name, name], delta, needs, judged_at, shows }; of each arm: seed → value, null where a run has none.
 const rules = (() => {
   'use strict'
   const MIN_SEEDS = 6, ALPHA = 0.05, MOST = 184756      // ways to deal the values: of more, the library draws some at random
@@ -55,7 +55,8 @@ const rules = (() => {
     if (!d.length) return { n_seeds: Math.min(...arms.map(arm => Object.keys(arm).length)), effect: null, low: null, high: null, p: null }
     const [low, high] = meanInterval(d, level(claim.rule))
     const looks = 1 + claim.judged_at.filter(n => d.length > n).length
-    return { n_seeds: d.length, effect: mean(d), low, high, p: claim.rule === 'same' ? null : Math.min(1, looks * permutationP(Object.values(a), Object.values(b))) }
+    const control = mean(Object.values(arms[1]).filter(v => v !== null))
+    return { n_seeds: d.length, effect: mean(d), low, high, control, p: claim.rule === 'same' ? null : Math.min(1, looks * permutationP(Object.values(a), Object.values(b))) }
   }
 
   // The criteria of each rule, in order: a word, whether it applies, and why.
@@ -83,6 +84,8 @@ const rules = (() => {
       if (e.n_epochs >= claim.needs) return said('undecided', '', claim.needs ? `not every arm has a run that got so far in ${general(e.n_epochs, 2)} epochs of 60,000 images` : '')
       return said('not testable here', '', `it needs runs of ${general(claim.needs, 6)} epochs of 60,000 images, and the longest saw ${general(e.n_epochs, 2)}`)
     }
+    if (claim.shows && e.n_seeds >= minSeeds && e.control < claim.shows)
+      return said('not testable here', '', `with “${claim.arms[1]}” the mean of ${claim.measure.title} is ${general(e.control, 3)}, below ${general(claim.shows, 6)}: there is nothing to prevent`)
     const leaning = LEANS[claim.rule](e, d) ? 'for' : 'against'
     if (e.n_seeds < minSeeds) return said('undecided', leaning, `fewer than ${minSeeds} seeds decide nothing`)
     const [word, , why] = CRITERIA[claim.rule](e, d).find(([, applies]) => applies) ?? []
