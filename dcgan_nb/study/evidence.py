@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['SIDES', 'COLORS', 'GLYPHS', 'WRONG', 'Evidence', 'Verdict', 'style_of', 'glyph_of', 'badge', 'finite',
-           'format_number', 'delta_text', 'with_interval', 'change_text', 'headline', 'runs_text', 'budget_text',
-           'study_command', 'seeds_text', 'basis_text', 'went_wrong', 'failures_text', 'protocol_of']
+           'format_number', 'delta_text', 'with_interval', 'change_text', 'headline', 'runs_text', 'all_fail',
+           'budget_text', 'study_command', 'seeds_text', 'basis_text', 'went_wrong', 'failures_text', 'protocol_of']
 
 # %% ../../nbs/study/42_evidence.ipynb #6219f439
 import math
 from dataclasses import dataclass, field
 from html import escape
 
-from .claims import MEASURES, Claim, n_seeds, scaled_delta
+from ..scores.metrics import METRICS
+from .claims import MEASURES, Claim, arm_values, n_seeds, scaled_delta
 from .stats import wilson_interval
 
 # %% ../../nbs/study/42_evidence.ipynb #243c0206
@@ -67,7 +68,7 @@ def style_of(verdict:str) -> str:
 
 def glyph_of(verdict:str) -> str:
     "A sign for a verdict, beside its color; a dash where nothing was found."
-    return '–' if verdict.startswith('not ') else GLYPHS[style_of(verdict)]
+    return '–' if verdict.startswith('not ') else '≈' if verdict.startswith('no ') else GLYPHS[style_of(verdict)]
 
 def badge(
     verdict:str,     # 'supported', 'undecided (leaning for)', …
@@ -125,6 +126,11 @@ def runs_text(v:Verdict) -> str:
     whose = f'both ({", ".join(f"{n} {layer}" for layer, n in some.items())})' if len(some) > 1 else ''.join(some)
     dirty = f', {v.n_dirty} of them of uncommitted code' if v.n_dirty else ''
     return f'runs: {whose}{dirty}' if whose else ''
+
+def all_fail(v:Verdict) -> bool:
+    "Does a verdict compare images, and does no arm, on average, cover even a hundredth of the real ones?"
+    recall = arm_values(v.claim, v.records, 'recall').values() if v.claim.measure in METRICS else ()
+    return any(recall) and all(sum(by_seed.values()) < 0.01 * len(by_seed) for by_seed in recall if by_seed)
 
 def budget_text(v:Verdict) -> str:
     "The profile, and how many times its budget."

@@ -19,6 +19,7 @@ import seaborn as sns
 
 from ..runs.ladder import run_of
 from ..runs.records import score
+from ..scores.metrics import METRICS
 from .claims import MEASURES, PROJECTS, scaled_delta
 from .evidence import Verdict, badge, budget_text, glyph_of, runs_text, seeds_text, style_of
 from .figures import Html
@@ -54,8 +55,6 @@ def verdict_map(
     return Html(f'<div class="verdict-map"><ul>{legend}</ul>{rows}</div>')
 
 # %% ../../nbs/study/48_overview.ipynb #6d947136
-def _in_deltas(v:Verdict) -> float: return abs(v.effect) / scaled_delta(v.claim)
-
 def _said(v:Verdict, links:str) -> str:
     return f'Found: {escape(finding(v))} (<a href="{_address(v, links)}">{v.claim.id}</a>).'
 
@@ -63,15 +62,16 @@ def three_findings(
     verdicts:dict[str, Verdict],
     links:str='project_{}.html',
 ) -> Html:      # a list of up to three; what there is no example of is left out
-    "The largest effect for its sentence, the largest against, and what is open."
-    largest = lambda side: max((v for v in verdicts.values() if v.side == side and v.effect is not None and RULES[v.claim.rule].n_arms != 1), key=_in_deltas, default=None)
+    "The largest ratio for its sentence, the largest against, and what is open."
+    largest = lambda side: max((v for v in verdicts.values() if v.side == side and v.effect is not None and v.claim.measure in METRICS and MEASURES[v.claim.measure].ratio),
+                               key=lambda v: abs(v.effect), default=None)
     items = []
     if v := largest('for'): items.append(f'<strong>Some sentences hold, and by far.</strong> “{escape(v.claim.quote)}” {_said(v, links)}')
     if v := largest('against'): items.append(f'<strong>Some do not.</strong> “{escape(v.claim.quote)}” {_said(v, links)}')
     tested = [v for v in verdicts.values() if v.effect is not None]
     undecided = [v for v in tested if v.word in ('undecided', 'depends on the budget')]
-    if undecided: items.append(f'<strong>Many cannot be told from few runs.</strong> Of {len(tested)} sentences with measurements, {len(undecided)} are '
-                               'open: on our budgets their seeds differ as much as the arms do, or more. The projects had one run each.')
+    if undecided: items.append(f'<strong>Many stay open.</strong> Of {len(tested)} sentences with measurements, {len(undecided)} are undecided: '
+                               'runs that differ by nothing but their seed differ too much for six or ten of them to tell.')
     return Html(f'<ol class="findings">{"".join(f"<li>{item}</li>" for item in items)}</ol>')
 
 # %% ../../nbs/study/48_overview.ipynb #0933a9a2
@@ -89,7 +89,7 @@ def _verdict_row(v:Verdict, links:str) -> str:
     command = f'<br><code>make study CLAIM={c.id}</code>' if c.arms else ''
     basis = '<br>'.join(filter(None, (f'{seeds_text(v)}, <code>{budget_text(v)}</code>', runs_text(v))))
     said = verdict_numbers(v, _address(v, links), f'row-{c.id}')
-    p = f"<i>p</i> = {said['p']}, corrected {said['p_holm']}" if 'p' in said else ''
+    p = f"one-sided <i>p</i> = {said['p']}, corrected {said['p_holm']}" if 'p' in said else ''
     effect = '<br>'.join(filter(None, (said.get('effect'), said.get('interval'), p, basis, _otherwise(v)))) if v.effect is not None else ''
     return (f'<tr><td><a href="{_address(v, links)}">{c.id}</a></td><td>{badge(v.word)}{leaning}</td><td>{effect}</td>'
             f'<td class="words">{escape(c.quote)}</td><td class="words">{escape(c.tested)}{command}</td></tr>')

@@ -27,7 +27,7 @@ from .claims import LAYERS, MEASURES, Claim, arm_config, arm_values, claim_hash,
 from .figures import Html, Text, arrow, cost_table, figure, plot_arms, plot_ladder, plot_search, sample_rows, set_style
 from .judge import courses, fid_by_noise, outcome, read_otherwise, verdict_numbers, verdict_trace, with_numbers
 from .problems import problem_link, problem_text
-from .evidence import COLORS, Verdict, badge, budget_text, format_number, glyph_of, protocol_of, runs_text, seeds_text, study_command, style_of
+from .evidence import COLORS, Verdict, all_fail, badge, budget_text, format_number, glyph_of, protocol_of, runs_text, seeds_text, study_command, style_of
 from .rules import RULES, effect_text, explain, finding
 from .stats import mean_interval
 
@@ -111,10 +111,16 @@ def budget_chips(
 ) -> list[str]:         # '6 seeds', '120,000 of 1,500,000 images', 'width 16 of 64', 'published'
     "What a verdict rests on, and what a training in full size would be."
     full, whole = _whole_training(v.claim)
-    seen, width = images_seen(example), example['config']['g_width']
-    return [seeds_text(v),
-            f'{seen:,} of {whole:,} images' if seen < whole else f'{seen:,} images',
-            *([f"width {width} of {full['g_width']}"] if width != full['g_width'] else []), f'profile {budget_text(v)}', *filter(None, [runs_text(v)])]
+    seen, width, divisor = images_seen(example), example['config']['g_width'], v.claim.batch_divisors.get(v.profile, 1)
+    few = f'width {width} of {full["g_width"]}' if width != full['g_width'] else '', f'a batch for {divisor} of theirs' if divisor > 1 else ''
+    return [seeds_text(v), f'{seen:,} of {whole:,} images' if seen < whole else f'{seen:,} images',
+            *filter(None, (*few, f'profile {budget_text(v)}', runs_text(v), 'all arms fail: recall below 1 %' if all_fail(v) else ''))]
+
+def _other_readings(v:Verdict) -> str:     # HTML
+    "What other readings of a claim come to, where that is another verdict."
+    read = read_otherwise(v, [r for by_seed in v.records.values() for r in by_seed.values()]) if v.effect is not None and v.claim.readings else {}
+    said = '; '.join(f'{MEASURES[name].title}: {other.text}' for name, other in read.items() if name in v.claim.readings and other.word != v.word)
+    return said and f'<span class="because">Read otherwise, by the same runs: {escape(said)}.</span>'
 
 def _math(text:str) -> str:
     return re.sub(r'\$(\w) ([^$]*)\$', r'<i>\1</i> \2', escape(text, quote=False))
@@ -127,9 +133,9 @@ def verdict_card(
     "The verdict with its finding, its reason and its budget; its numbers are links to what they rest on."
     said = verdict_numbers(v, f'#{v.claim.id.lower()}', f'trace-{v.claim.id}')
     level = f', {100*RULES[v.claim.rule].level:.0f} % interval over seeds' if 'interval' in said else ''
-    p = f"; <i>p</i> = {said['p']}, corrected {said['p_holm']}" if 'p' in said else ''
+    p = f"; one-sided <i>p</i> = {said['p']}, corrected {said['p_holm']}" if 'p' in said else ''
     lines = [f'{badge(v.text)} <strong>{escape(finding(v))}</strong>', f'<span class="interval">{said.get("effect", "")} {said.get("interval", "")}{level}{p}</span>']
-    lines += [f'<span class="because">Because {_math(v.because)}.</span>'] if v.because else []
+    lines += filter(None, (v.because and f'<span class="because">Because {_math(v.because)}.</span>', _other_readings(v)))
     chips = ''.join(f'<span>{escape(chip)}</span>' for chip in budget_chips(v, example)) if example else ''
     return Html(f'<div class="verdict-box {style_of(v.word)}" data-claim="{v.claim.id}" data-glyph="{glyph_of(v.word)}">'
                 + ''.join(f'<p>{line}</p>' for line in lines) + f'<p class="chips">{chips}</p>{verdict_trace(v, f"trace-{v.claim.id}")}</div>')
@@ -165,11 +171,13 @@ def _side_by_side(runs:list[dict]) -> str:
 
 # %% ../../nbs/study/47_pages.ipynb #ed51b9cf
 def _ladder(course:dict[int, Verdict]):
-    "The figure of a verdict's course, for claims that compare arms by a measure."
+    "A verdict's course over its budgets: a line, and a figure where a claim compares two arms on three rungs or more."
+    if len(course) < 2: return
+    yield Text('**Over the budget:** ' + ' → '.join(f'× {t} {v.text} ({seeds_text(v)})' for t, v in course.items()))
     rungs = [dict(times=t, advantage=-v.effect, low=-v.high, high=-v.low, word=v.word, color=COLORS[style_of(v.word)])
              for t, v in course.items() if v.effect is not None]
     claim, said = course[1].claim, 'The advantage of the first arm over the budget, with 95 % intervals. Inside the gray band it is too small to be interesting.'
-    if len(rungs) < 2 or not RULES[claim.rule].compares_two: return
+    if len(rungs) < 3 or not RULES[claim.rule].compares_two: return
     m = MEASURES[claim.measure]
     yield figure(plot_ladder(rungs, scaled_delta(claim), m.title, m.ratio), said)
 
@@ -182,8 +190,7 @@ def _figures(claim:Claim, v:Verdict, arms:dict):
     if m and (fig := plot_claim(claim, arms)):
         points = 'Points are seeds, joined across arms' if len(arms) <= 3 else 'Points are seeds; the arm that the claim names is blue, the best is on top'
         yield figure(fig, f'{claim.id}. {finding(v)}{"." if finding(v) else ""} {points}; diamonds are means with 95 % intervals.')
-    recall = [x for by_seed in arm_values(claim, arms, 'recall').values() for x in by_seed.values()] if m else []
-    if recall and max(recall) < 0.01: yield Text('**All of these generators fail**: none covers even a hundredth of the real images (recall). The comparison ranks failures.')
+    if all_fail(v): yield Text('**All of these generators fail**: on average no arm covers even a hundredth of the real images (recall). The comparison ranks failures.')
     if all((Path(r['folder'])/'samples.png').is_file() for r in first.values()):
         yield sample_rows(first, 'The first 16 samples of the first seed of each arm, all from the same noise, uncurated.', more=_side_by_side(list(first.values())))
 
