@@ -114,12 +114,12 @@ def test_a_loose_copy_takes_no_picture_out_of_its_class(tmp_path):
 
 
 def test_a_class_of_one_judged_picture_is_refused_before_training(tmp_path):
-    write_pictures(tmp_path/'pictures', 120)
+    write_pictures(tmp_path/'pictures', 1000)               # two of the few are held out, and half of what is held out is judged
     for i, file in enumerate(sorted((tmp_path/'pictures/shore').glob('*'))[:4]):
         (tmp_path/'pictures/few').mkdir(exist_ok=True)
         file.rename(tmp_path/'pictures/few'/file.name)
     config = RunConfig.resolve(profile='smoke', device='cpu', dataset='folder', data_dir=str(tmp_path/'pictures'), image_size=16, arch='cdcgan', g_width=4, d_width=4, conditional=True,
-                               feature_extractor='imagenet', metrics='fid fidclass', runs_dir=str(tmp_path/'runs'))
+                               feature_extractor='imagenet', metrics='fid fidclass', n_eval=50, runs_dir=str(tmp_path/'runs'))
     begun = Run(config, None)
     with pytest.raises(InputError, match=r"metrics='fidclass' needs 2 images of each class among the n_eval=\d+ that are judged, and few has 1"):
         begun.open(), begun.train()
