@@ -1033,6 +1033,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                       'dcgan_nb.study.pages.Study.claim': ('study/pages.html#study.claim', 'dcgan_nb/study/pages.py'),
                                       'dcgan_nb.study.pages.Study.rest': ('study/pages.html#study.rest', 'dcgan_nb/study/pages.py'),
                                       'dcgan_nb.study.pages.Study.verdicts': ('study/pages.html#study.verdicts', 'dcgan_nb/study/pages.py'),
+                                      'dcgan_nb.study.pages._are_steps': ('study/pages.html#_are_steps', 'dcgan_nb/study/pages.py'),
                                       'dcgan_nb.study.pages._arms_text': ('study/pages.html#_arms_text', 'dcgan_nb/study/pages.py'),
                                       'dcgan_nb.study.pages._details': ('study/pages.html#_details', 'dcgan_nb/study/pages.py'),
                                       'dcgan_nb.study.pages._figures': ('study/pages.html#_figures', 'dcgan_nb/study/pages.py'),

@@ -76,9 +76,11 @@ def reference_of(
 # %% ../../nbs/study/47_pages.ipynb #3d22654c
 def _interval(x): return mean_interval(np.asarray(list(x), dtype=float))
 
+def _are_steps(arms:dict) -> bool: return all(re.match(r'\d+: ', arm) for arm in arms)      # '1: this', '2: that'
+
 def _order(claim:Claim, arms:dict) -> list[str]|None:     # of many arms, the best on top
-    "Few arms stand as the claim names them."
-    if len(arms) <= 3: return None
+    "Few arms stand as the claim names them, and steps in their order."
+    if len(arms) <= 3 or _are_steps(arms): return sorted(arms) if _are_steps(arms) else None
     sign = 1 if MEASURES[claim.measure].lower_is_better else -1
     mean = {arm: sign * float(np.mean(list(v.values()))) if v else np.inf for arm, v in arm_values(claim, arms).items()}
     return sorted(arms, key=mean.get)
@@ -88,14 +90,13 @@ def plot_claim(
     arms:dict,       # of `arm_records`
 ):                   # the figure; None if there is nothing to show
     "The primary measure and up to two others, seed by seed."
-    names = [claim.measure, *claim.also][:3]
-    names = [n for n in names if any(arm_values(claim, arms, n).values())]
+    names = [n for n in (claim.measure, *claim.also)[:3] if any(arm_values(claim, arms, n).values())]
     if not names: return None
     fig, axes = plt.subplots(1, len(names), figsize=(9, 1 + 0.42*len(arms)), layout='constrained', squeeze=False, sharey=True)
     order = _order(claim, arms)
     for ax, name in zip(axes.flat, names):
         m = MEASURES[name]
-        plot_arms(arm_values(claim, arms, name), m.title, m.unit, log=m.ratio, interval=_interval, order=order, ax=ax)
+        plot_arms(arm_values(claim, arms, name), f'{m.title} {arrow(m)}', m.unit, log=m.ratio, interval=_interval, order=order, ax=ax)
     return fig
 
 # %% ../../nbs/study/47_pages.ipynb #4b792003
@@ -188,11 +189,12 @@ def _figures(claim:Claim, v:Verdict, arms:dict):
     if m and claim.search:
         yield figure(plot_search(RULES[claim.rule].values(claim, arms), m.title, m.ratio, m.lower_is_better).figure, 'What the best of so many trials can be expected to reach.')
     if m and (fig := plot_claim(claim, arms)):
-        points = 'Points are seeds, joined across arms' if len(arms) <= 3 else 'Points are seeds; the arm that the claim names is blue, the best is on top'
+        named = '' if claim.rule == 'none_best' else 'the arm that the claim names is blue, '
+        points = 'Points are seeds, joined across arms' if len(arms) <= 3 else f'Points are seeds; {named}{"steps go down" if _are_steps(arms) else "the best is on top"}'
         yield figure(fig, f'{claim.id}. {finding(v)}{"." if finding(v) else ""} {points}; diamonds are means with 95 % intervals.')
     if all_fail(v): yield Text('**All of these generators fail**: on average no arm covers even a hundredth of the real images (recall). The comparison ranks failures.')
     if all((Path(r['folder'])/'samples.png').is_file() for r in first.values()):
-        yield sample_rows(first, 'The first 16 samples of the first seed of each arm, all from the same noise, uncurated.', more=_side_by_side(list(first.values())))
+        yield sample_rows(first, 'The first 16 samples of the first seed of each arm, uncurated. Arms that take equally much noise get the same.', more=_side_by_side(list(first.values())))
 
 # %% ../../nbs/study/47_pages.ipynb #cb5cd8fc
 def twins_table(
