@@ -500,6 +500,19 @@ def test_every_change_of_a_claim_or_rule_is_noted_with_its_reason(changes):
     assert all(c['why'].strip() and c['what'].strip() and c['claims'] and c['records'] >= 0 for c in noted['changes'])
 
 
+def test_a_change_of_what_verdicts_go_through_is_noticed_and_says_whom_it_concerns(changes, monkeypatch):
+    before = json.loads(json.dumps(changes.present()))
+    monkeypatch.setitem(MEASURES, 'change', replace(MEASURES['change'], value=lambda r: 1.0))
+    def holm(p): return p
+    holm.__module__ = changes.stats.__name__
+    monkeypatch.setattr(changes.stats, 'holm', holm)
+    monkeypatch.setattr(changes.judge, 'outcome', lambda course: course[1])
+    found = {c['what']: c['claims'] for c in changes.differences(before, json.loads(json.dumps(changes.present())))}
+    assert set(found) == {'measure change was rewritten', 'statistics holm was rewritten', 'judging outcome was rewritten'}
+    assert found['measure change was rewritten'] == sorted(c.id for c in chosen_claims() if 'change' in (c.measure, *c.readings)) != ['none']
+    assert found['statistics holm was rewritten'] == ['all'] and changes.concerned(before['claims'], 'rules', 'same') == ['D3c']
+
+
 def test_what_changed_is_found_and_noted_in_words(changes, monkeypatch, tmp_path, draw):
     before = json.loads(json.dumps(changes.present()))
     id = draw.choice([c.id for c in CLAIMS.values() if c.rule == 'better'])

@@ -1,6 +1,6 @@
 """Note that claims, recipes or rules have changed: `make change WHY="…"`.
 
-reports/claims.json holds each claim as it was last written down, the recipes, the rules, and every change since the first results with its reason. What differs from
+reports/claims.json holds each claim as it was last written down, the recipes, the rules and what they go through, and every change since the first results with its reason. What differs from
 it now is added to the changes; a test fails while anything differs.
 """
 import hashlib
@@ -11,19 +11,30 @@ from datetime import date
 
 from dcgan_nb.foundations.core import InputError, project_root, write_file
 from dcgan_nb.runs.parameters import RECIPES
-from dcgan_nb.study.claims import SEEDS, chosen_claims, registered
-from dcgan_nb.study.judge import TIMES
+from dcgan_nb.study import judge, stats
+from dcgan_nb.study.claims import MEASURES, SEEDS, chosen_claims, registered
 from dcgan_nb.study.rules import MIN_SEEDS, RULES
 
 FILE = 'reports/claims.json'
 
 
 def present() -> dict:
-    "Claims, recipes and rules as they are now."
-    source = lambda rule: hashlib.sha256(inspect.getsource(type(rule)).encode()).hexdigest()[:8]
-    settings = dict(seeds=SEEDS, seeds_to_decide=MIN_SEEDS, rungs=list(TIMES))
-    claims = {c.id: registered(c) for c in chosen_claims()}
-    return dict(claims=claims, recipes=dict(RECIPES), rules={name: source(rule) for name, rule in RULES.items()}, settings=settings)
+    "Claims, recipes and rules as they are now, and by their hashes the measures, the statistics and the judging that verdicts go through."
+    source = lambda *parts: hashlib.sha256(''.join(map(inspect.getsource, parts)).encode()).hexdigest()[:8]
+    ours = lambda module: {name: source(f) for name, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__}
+    return dict(claims={c.id: registered(c) for c in chosen_claims()}, recipes=dict(RECIPES),
+                rules={name: source(*type(rule).__mro__[:-1]) for name, rule in RULES.items()},
+                measures={name: source(m.value) for name, m in MEASURES.items()}, statistics=ours(stats),
+                judging={name: source(f) for name, f in dict(judge=judge.judge, evidence=judge._evidence, outcome=judge.outcome, readings=judge.read_otherwise).items()}
+                        | dict(opinions=hashlib.sha256(repr(judge.OPINIONS).encode()).hexdigest()[:8]),
+                settings=dict(seeds=SEEDS, seeds_to_decide=MIN_SEEDS, rungs=list(judge.TIMES)))
+
+
+def concerned(claims:dict, part:str, name:str) -> list[str]:
+    "The claims that a rule or a measure decides; 'all' where it cannot be said."
+    if part == 'rules': return sorted(id for id, c in claims.items() if c['rule'] == name) or ['none']
+    if part == 'measures': return sorted(id for id, c in claims.items() if name in (c['measure'], *c['readings'])) or ['none']
+    return ['all']
 
 
 def said(value) -> str: return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -37,10 +48,12 @@ def differences(before:dict, now:dict) -> list[dict]:      # claims, what
         if old == new: continue
         if None in (old, new): found.append(dict(claims=[id], what='new' if old is None else 'withdrawn'))
         else: found.append(dict(claims=[id], what='; '.join(f'{k}: {said(old.get(k))} → {said(new.get(k))}' for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k))))
-    for part, shown in ('recipes', True), ('rules', False), ('settings', True):
+    for part in now.keys() - before.keys(): before = before | {part: now[part]}        # written down for the first time
+    for part, one, shown in (('recipes', 'recipe', True), ('rules', 'rule', False), ('measures', 'measure', False), ('statistics', 'statistics', False),
+                             ('judging', 'judging', False), ('settings', 'setting', True)):
         for k in sorted(before[part].keys() | now[part].keys()):
             old, new = before[part].get(k), now[part].get(k)
-            if old != new: found.append(dict(claims=['all'], what=f'{part[:-1]} {k}' + (f': {said(old)} → {said(new)}' if shown else ' is new' if old is None else ' was rewritten')))
+            if old != new: found.append(dict(claims=concerned(now['claims'], part, k), what=f'{one} {k}' + (f': {said(old)} → {said(new)}' if shown else ' is new' if old is None else ' was rewritten')))
     return found
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ..foundations.batches import normalize, to_uint8
 from ..foundations.core import InputError, Registry, cache_dir, first_line, write_file
-from ..foundations.datasets import ASSETS, DatasetInfo, ImageData, load_data, load_for_classifier
+from ..foundations.datasets import ASSETS, DatasetInfo, ImageData, load_for_classifier
 from ..gan.optim import float32_products
 
 # %% ../../nbs/scores/20_features.ipynb #6640db67

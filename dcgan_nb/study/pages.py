@@ -189,7 +189,7 @@ def _figures(claim:Claim, v:Verdict, arms:dict):
     if m and claim.search:
         yield figure(plot_search(RULES[claim.rule].values(claim, arms), m.title, m.ratio, m.lower_is_better).figure, 'What the best of so many trials can be expected to reach.')
     if m and (fig := plot_claim(claim, arms)):
-        named = '' if claim.rule == 'none_best' else 'the arm that the claim names is blue, '
+        named = 'the arm that the claim names is blue, ' if RULES[claim.rule].names_one else ''
         points = 'Points are seeds, joined across arms' if len(arms) <= 3 else f'Points are seeds; {named}{"steps go down" if _are_steps(arms) else "the best is on top"}'
         yield figure(fig, f'{claim.id}. {finding(v)}{"." if finding(v) else ""} {points}; diamonds are means with 95 % intervals.')
     if all_fail(v): yield Text('**All of these generators fail**: on average no arm covers even a hundredth of the real images (recall). The comparison ranks failures.')

@@ -33,6 +33,7 @@ class Rule:
     n_arms = None      # how many arms such a claim has; None: any number
     level = 0.95       # of the interval
     measures = True    # does it look at a measure?
+    names_one = True   # is one of the arms the claim's own?
     values = staticmethod(arm_values)    # what `estimate` takes, of a claim's `arm_records`
 
     compares_two = property(lambda self: self.n_arms == 2)
@@ -69,6 +70,7 @@ def n_looks(claim:Claim, n_seeds:int) -> int:
     "How often a claim has been judged when it has so many seeds."
     return 1 + sum(n_seeds > n for n in claim.judged_at)
 
+# %% ../../nbs/study/43_rules.ipynb #84614c68
 class Comparison(Rule):
     "Two arms, seed by seed."
     n_arms = 2
@@ -205,7 +207,7 @@ RULES['front'] = Front()
 def _half(n_trials:int) -> int: return max(1, n_trials // 2)
 
 class NoneBest(Rule):
-    title = 'no arm is reliably the best'
+    title, names_one = 'no arm is reliably the best', False
 
     def values(self, claim, arms):     # None: diverged
         return {arm: {s: None for s, r in arms[arm].items() if r['status'] != 'finished'} | v for arm, v in arm_values(claim, arms).items()}
