@@ -189,6 +189,14 @@ def test_scripts_that_a_page_has_no_use_for_go():
         assert finish_book.lightened(f'<head>{mathjax}{search}{kept}</head>{body}') == f'<head>{stays}{kept}</head>{body}'
 
 
+def test_what_is_said_to_nbdev_is_not_said_to_readers(pages):
+    cell = lambda code: f'<div class="cell docutils container">\n<div class="cell_input docutils container">\n<div class="highlight-ipython3 notranslate"><div class="highlight"><pre><span></span>{code}\n</pre></div>\n</div>\n</div>\n</div>\n'
+    line, comment, code = '<span class="c1">#| export</span>\n', '<span class="c1"># a | b</span>', '<span class="n">x</span>'
+    lesson = cell(line + code).replace('ipython3', 'python')                     # a text that teaches it
+    assert finish_book.without_directives(cell('<span class="c1">#| default_exp gan.losses</span>') + cell(line + comment) + cell(code) + lesson) == cell(comment) + cell(code) + lesson
+    assert not [page.name for page in pages if re.search(r'ipython3[^>]*><div class="highlight"><pre><span></span><span class="c1">#\|', page.read_text())]
+
+
 def test_headings_of_claims_carry_the_sign_of_their_verdict(book):
     for claim in CLAIMS.values():
         page = (book/f'project_{claim.project.lower()}.html').read_text()

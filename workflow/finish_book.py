@@ -111,6 +111,15 @@ def lightened(html:str) -> str:
     return html if 'class="math' in html or '$' in html else MATHJAX.sub('', html)
 
 
+NAMES_A_MODULE = re.compile(r'<div class="cell[^>]*>\s*<div class="cell_input[^>]*>\s*<div class="highlight[^>]*><div class="highlight"><pre><span></span><span class="c1">#\| default_exp [^<]*</span>\s*</pre></div>\s*</div>\s*</div>\s*</div>\s*')
+DIRECTIVES = re.compile(r'(<div class="highlight-ipython3[^>]*><div class="highlight"><pre><span></span>)(?:<span class="c1">#\| ?\w[^<]*</span>\n)+')
+
+
+def without_directives(html:str) -> str:
+    "A page whose cells do not begin with what they tell nbdev: its readers read, they do not build."
+    return DIRECTIVES.sub(r'\1', NAMES_A_MODULE.sub('', html))
+
+
 def make_run_pages(book:Path, layers:dict[str, Path], verdicts:Path) -> None:
     "The pages of the runs; on the others, what names a run becomes a link to its page."
     from dcgan_nb.study.run_pages import with_run_links, write_run_pages      # here, because the rest of this script needs no library
@@ -125,7 +134,7 @@ if __name__ == '__main__':
     book, executed, layers = Path(sys.argv[1]), Path(sys.argv[2]), dict(given.split('=', 1) for given in sys.argv[3:])
     copy_live(book, executed)
     drop_icons(book)
-    change_pages(book, lambda path, html: described(html if path.name == 'search.html' else lightened(html)))
+    change_pages(book, lambda path, html: described(html if path.name == 'search.html' else without_directives(lightened(html))))
     layers = {layer: Path(folder) for layer, folder in layers.items()}
     copy_records(book, layers)
     make_run_pages(book, layers, executed/'files'/'verdicts.json')
