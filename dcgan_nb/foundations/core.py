@@ -57,14 +57,15 @@ class Registry(dict):
     def __init__(self, kind:str, # what the entries are, in the singular: 'loss'
                  **entries):     # the parts, by name
         super().__init__(entries)
-        self.kind, self.makers = kind, []     # functions of a name → part, or None
+        self.kind, self.makers, self.also_called = kind, [], {}     # functions of a name → part, or None; another name → the one here
 
     def __missing__(self, name):
         load_projects()
         if name in self: return self[name]
         for make in self.makers:
             if (part := make(name)) is not None: return part
-        raise InputError(f"{self.kind}={name!r} is not known.{nearest(name, self)} Known: {', '.join(self)}.")
+        ours = self.also_called.get(str(name).lower())
+        raise InputError(f"{self.kind}={name!r} is not known.{f' Did you mean {ours!r}?' if ours else nearest(name, self)} Known: {', '.join(self)}.")
 
 # %% ../../nbs/foundations/01_core.ipynb #9abd6f44
 def project_root() -> Path:

@@ -52,6 +52,7 @@ def read_emnist_letters(folder:Path) -> dict[str, Tensor]:
 # %% ../../nbs/foundations/04_more_datasets.ipynb #4a0bc1d7
 DATASETS['emnist_letters'] = DatasetInfo('EMNIST letters', LETTERS, 124_800, 20_800, dict.fromkeys(FILES), family=None, mirror=False,
     torchvision='EMNIST', split='letters', read=read_emnist_letters)
+DATASETS.also_called |= dict(emnist='emnist_letters', letters='emnist_letters', fashion='fashion_mnist', cifar='cifar10', imagefolder='folder', photos='folder')
 
 # %% ../../nbs/foundations/04_more_datasets.ipynb #4a11c1d7
 class _Parts:
