@@ -135,6 +135,14 @@ def _of_recipe(recipe:str, profile:str) -> dict:
     return everywhere | PROFILES[profile] | RECIPES[recipe].get(profile, {})
 
 # %% ../../nbs/runs/31_config.ipynb #2bc5b0df
+def _fitting_metrics(values:dict, ds:DatasetInfo) -> tuple:
+    "Those of a recipe's metrics that its data, extractor and labels allow."
+    def fits(name):
+        try: check_metrics([name], bool(values['conditional'] and ds.classes), values['feature_extractor'], values['train_on'] == 'train')
+        except InputError: return False
+        return True
+    return STANDARD_METRICS if values['feature_extractor'] == 'none' else tuple(filter(fits, values['metrics']))
+
 def _merged(given:dict, profile:str) -> dict:
     "Defaults, architecture, recipe, profile and given values over each other, the later ones on top."
     top = _of_recipe(given.get('recipe', 'standard'), profile) | given
@@ -152,7 +160,8 @@ def _with_defaults(values:dict, given:dict) -> dict:
                    feature_extractor=fitting_extractor(values['feature_extractor'], ds))
     if dataset.startswith('folder_') and values['profile'] != 'smoke':      # few pictures, many passes: as many images as the profile has of 60,000
         fitting['epochs'] = min(MOST_EPOCHS, math.ceil(values['epochs'] * 60_000 / ds.n_train))
-    return values | {k: v for k, v in fitting.items() if k not in given}
+    values = values | {k: v for k, v in fitting.items() if k not in given}
+    return values if 'metrics' in given else values | dict(metrics=_fitting_metrics(values, ds))
 
 # %% ../../nbs/runs/31_config.ipynb #a93ec035
 def _all_checked(given:dict) -> dict:
