@@ -47,7 +47,7 @@ def recipe_frames(
     columns = {}     # what is changed → the claims that do
     for claim in chosen_claims(which):
         if claim.arms: columns.setdefault(tuple(_changes(claim, full).items()), []).append(claim.id)
-    frame = pd.DataFrame({'as published (profile full)': full} | {f"{', '.join(ids)}, profile cpu": dict(changes) for changes, ids in columns.items()})
+    frame = pd.DataFrame({'in full (profile full)': full} | {f"{', '.join(ids)}, profile cpu": dict(changes) for changes, ids in columns.items()})
     rows = lambda names: frame.loc[[k for k in full if k in names and k not in ('profile', 'recipe')]].astype(object)
     changed = rows({k for changes in columns for k, _ in changes} - JUDGING)
     return changed.where(changed.notna(), '').map(str), rows({*_ESSENTIALS, *identity(full)} - JUDGING).iloc[:, :1].map(str)
