@@ -21,7 +21,7 @@ from ..runs.ladder import run_of
 from ..runs.records import score
 from ..scores.metrics import METRICS
 from .claims import MEASURES, PROJECTS, scaled_delta
-from .evidence import Verdict, badge, budget_text, glyph_of, runs_text, seeds_text, style_of
+from .evidence import Verdict, badge, budget_text, glyph_of, protocol_of, runs_text, seeds_text, style_of
 from .figures import Html
 from .judge import read_otherwise, verdict_numbers, verdict_trace
 from .pages import first_runs
@@ -90,7 +90,7 @@ def _verdict_row(v:Verdict, links:str) -> str:
     basis = '<br>'.join(filter(None, (f'{seeds_text(v)}, <code>{budget_text(v)}</code>', runs_text(v))))
     said = verdict_numbers(v, _address(v, links), f'row-{c.id}')
     p = f"one-sided <i>p</i> = {said['p']}, corrected {said['p_holm']}" if 'p' in said else ''
-    effect = '<br>'.join(filter(None, (said.get('effect'), said.get('interval'), p, basis, _otherwise(v)))) if v.effect is not None else ''
+    effect = '<br>'.join(filter(None, (f'{MEASURES[c.measure].title}{protocol_of(c, v.records)}', said.get('effect'), said.get('interval'), p, basis, _otherwise(v)))) if v.effect is not None else ''
     return (f'<tr><td><a href="{_address(v, links)}">{c.id}</a></td><td>{badge(v.word)}{leaning}</td><td>{effect}</td>'
             f'<td class="words">{escape(c.quote)}</td><td class="words">{escape(c.tested)}{command}</td></tr>')
 

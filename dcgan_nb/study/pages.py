@@ -111,8 +111,7 @@ def budget_chips(
     example:dict,       # a record that it rests on
 ) -> list[str]:         # '6 seeds', '120,000 of 1,500,000 images', 'width 16 of 64', 'published'
     "What a verdict rests on, and what a training in full size would be."
-    full, whole = _whole_training(v.claim)
-    seen, width, divisor = images_seen(example), example['config']['g_width'], v.claim.batch_divisors.get(v.profile, 1)
+    (full, whole), seen, width, divisor = _whole_training(v.claim), images_seen(example), example['config']['g_width'], v.claim.batch_divisors.get(v.profile, 1)
     few = f'width {width} of {full["g_width"]}' if width != full['g_width'] else '', f'a batch for {divisor} of theirs' if divisor > 1 else ''
     return [seeds_text(v), f'{seen:,} of {whole:,} images' if seen < whole else f'{seen:,} images',
             *filter(None, (*few, f'profile {budget_text(v)}', runs_text(v), 'all arms fail: recall below 1 %' if all_fail(v) else ''))]
@@ -133,11 +132,12 @@ def verdict_card(
 ) -> Html:
     "The verdict with its finding, its reason and its budget; its numbers are links to what they rest on."
     said = verdict_numbers(v, f'#{v.claim.id.lower()}', f'trace-{v.claim.id}')
-    level = f', {100*RULES[v.claim.rule].level:.0f} % interval over seeds' if 'interval' in said else ''
+    c, level = v.claim, f', {100*RULES[v.claim.rule].level:.0f} % interval over seeds' if 'interval' in said else ''
     p = f"; one-sided <i>p</i> = {said['p']}, corrected {said['p_holm']}" if 'p' in said else ''
-    lines = [f'{badge(v.text)} <strong>{escape(finding(v))}</strong>', f'<span class="interval">{said.get("effect", "")} {said.get("interval", "")}{level}{p}</span>']
+    of = f'{MEASURES[c.measure].title}{protocol_of(c, v.records)}: ' if 'effect' in said else ''
+    lines = [f'{badge(v.text)} <strong>{escape(finding(v))}</strong>', f'<span class="interval">{of}{said.get("effect", "")} {said.get("interval", "")}{level}{p}</span>']
     lines += filter(None, (v.because and f'<span class="because">Because {_math(v.because)}.</span>', _other_readings(v)))
-    chips = ''.join(f'<span>{escape(chip)}</span>' for chip in budget_chips(v, example)) if example else ''
+    chips = ''.join(f'<span>{escape(chip)}</span>' for chip in (budget_chips(v, example) if example else ()))
     return Html(f'<div class="verdict-box {style_of(v.word)}" data-claim="{v.claim.id}" data-glyph="{glyph_of(v.word)}">'
                 + ''.join(f'<p>{line}</p>' for line in lines) + f'<p class="chips">{chips}</p>{verdict_trace(v, f"trace-{v.claim.id}")}</div>')
 
