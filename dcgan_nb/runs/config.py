@@ -220,10 +220,7 @@ def _refuse_wrong_settings(c:RunConfig) -> None:
                          "leave sigmoid_scores out, or take loss='bce'.")
     for name in OF_A_PENALTY if c.penalty == 'none' else ():
         if getattr(c, name) != DEFAULTS[name]: raise InputError(f"{name}={getattr(c, name)} changes nothing without a penalty: leave {name} out, or take penalty='r1'.")
-    changes = c.augment.split()
-    if twice := [change for change in changes if changes.count(change) > 1]:
-        raise InputError(f"augment={c.augment!r} names {twice[0]!r} more than once: once is enough.")
-    if 'saturation' in changes and c.channels == 1:
+    if 'saturation' in c.augment.split() and c.channels == 1:
         raise InputError("augment: 'saturation' does nothing to images of one channel: leave it out, or take 'contrast'.")
 
 def _refuse_wrong_counts(c:RunConfig, ds:DatasetInfo) -> None:
