@@ -172,7 +172,7 @@ const live = (() => {
 
     const generator = element('select'), cls = element('select'), number = element('input', { type: 'number', min: 0, max: 999999, step: 1 })
     const truncation = element('input', { type: 'range', min: 0.1, max: 3, step: 0.1 }), walk = element('button', { type: 'button' })
-    const canvases = Array.from({ length: N }, () => element('canvas', { role: 'img' })), captions = canvases.map(() => element('figcaption'))
+    const canvases = Array.from({ length: N }, () => element('canvas', { role: 'img', ariaLabel: 'not drawn yet' })), captions = canvases.map(() => element('figcaption'))
     const pad = element('div', { className: 'pad', tabIndex: 0, role: 'slider', ariaLabel: 'two directions of the noise: drag, or use the arrow keys' }), dot = element('i')
     pad.append(dot)
     const images = element('div', { className: 'images' }, ...canvases.map((canvas, i) => element('figure', {}, canvas, captions[i])))
