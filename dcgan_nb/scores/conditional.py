@@ -64,4 +64,4 @@ def mean_class_fid(real:Sample, fake:Sample) -> float:
 # %% ../../nbs/scores/23_conditional.ipynb #ec7e6f7d
 METRICS['gantest'] = Metric('GAN-test', gan_test, needs=('labels', 'logits'), lower_is_better=False, ratio=False, compares=False)
 METRICS['gantrain'] = Metric('GAN-train', gan_train, needs=('labels', 'images'), lower_is_better=False, ratio=False)
-METRICS['fidclass'] = Metric('FID of a class', mean_class_fid, needs=('labels', 'features'), digits=2)
+METRICS['fidclass'] = Metric('intra-FID', mean_class_fid, needs=('labels', 'features'), digits=2)
