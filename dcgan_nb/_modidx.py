@@ -381,6 +381,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                     'dcgan_nb.gan.train.g_step': ('gan/train.html#g_step', 'dcgan_nb/gan/train.py'),
                                     'dcgan_nb.gan.train.layer_noise': ('gan/train.html#layer_noise', 'dcgan_nb/gan/train.py'),
                                     'dcgan_nb.gan.train.print_epoch': ('gan/train.html#print_epoch', 'dcgan_nb/gan/train.py'),
+                                    'dcgan_nb.gan.train.time_left': ('gan/train.html#time_left', 'dcgan_nb/gan/train.py'),
                                     'dcgan_nb.gan.train.train': ('gan/train.html#train', 'dcgan_nb/gan/train.py'),
                                     'dcgan_nb.gan.train.train_epoch': ('gan/train.html#train_epoch', 'dcgan_nb/gan/train.py')},
             'dcgan_nb.projects.a': {},

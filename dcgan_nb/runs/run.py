@@ -21,7 +21,7 @@ from ..gan.fast import accelerate, keep_memory, recorded_steps
 from ..gan.networks import draw_z, generate
 from ..gan.optim import float32_products
 from ..gan.state import GAN, init
-from ..gan.train import epoch_line, train
+from ..gan.train import epoch_line, time_left, train
 from .checkpoint import Checkpoints, lock_run, remove_checkpoints, resume, unlock_run
 from .config import RunConfig
 from .records import code_text, finished_run, note_outcome, peak_memory_mb, read_record, save_outputs, save_record, why_unfinished
@@ -146,7 +146,7 @@ def _train(run:Run) -> None:
     for line in resume(run.gan, c.run_dir): run.report(line)
     earlier = sum(h['seconds'] for h in run.gan.history)
     def after_epoch(gan):
-        run.report(epoch_line(gan.history[-1], c.epochs))
+        run.report(epoch_line(gan.history[-1], c.epochs) + time_left(gan))
         if gan.history[-1]['epoch'] in c.rung_epochs[:-1] and not gan.diverged: _score_rung(run)
         checkpoints.after_epoch(gan)
         run.tracker.epoch(gan)
