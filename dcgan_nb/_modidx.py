@@ -955,6 +955,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
             'dcgan_nb.study.judge': { 'dcgan_nb.study.judge._all': ('study/judge.html#_all', 'dcgan_nb/study/judge.py'),
                                       'dcgan_nb.study.judge._evidence': ('study/judge.html#_evidence', 'dcgan_nb/study/judge.py'),
                                       'dcgan_nb.study.judge._of_arm': ('study/judge.html#_of_arm', 'dcgan_nb/study/judge.py'),
+                                      'dcgan_nb.study.judge._verdicts': ('study/judge.html#_verdicts', 'dcgan_nb/study/judge.py'),
                                       'dcgan_nb.study.judge.check_claim': ('study/judge.html#check_claim', 'dcgan_nb/study/judge.py'),
                                       'dcgan_nb.study.judge.courses': ('study/judge.html#courses', 'dcgan_nb/study/judge.py'),
                                       'dcgan_nb.study.judge.fid_by_noise': ('study/judge.html#fid_by_noise', 'dcgan_nb/study/judge.py'),

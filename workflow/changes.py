@@ -25,7 +25,7 @@ def present() -> dict:
     return dict(claims={c.id: registered(c) for c in chosen_claims()}, recipes=dict(RECIPES),
                 rules={name: source(*type(rule).__mro__[:-1]) for name, rule in RULES.items()},
                 measures={name: source(m.value) for name, m in MEASURES.items()}, statistics=ours(stats),
-                judging={name: source(f) for name, f in dict(judge=judge.judge, evidence=judge._evidence, outcome=judge.outcome, readings=judge.read_otherwise).items()}
+                judging={name: source(f) for name, f in dict(judge=judge.judge, verdicts=judge._verdicts, evidence=judge._evidence, outcome=judge.outcome, readings=judge.read_otherwise).items()}
                         | dict(opinions=hashlib.sha256(repr(judge.OPINIONS).encode()).hexdigest()[:8]),
                 settings=dict(seeds=SEEDS, seeds_to_decide=MIN_SEEDS, rungs=list(judge.TIMES)))
 

@@ -323,5 +323,6 @@ def load_for_classifier(
     data_dir:Path|None=None,    # see `load_data`
 ) -> ImageData:
     "A data set as the classifier learns it: where images are set aside for that, with these as training images."
-    data, (x, y) = load_data(name, data_dir), _parts(DATASETS[name], find_data(name, data_dir)[0])[2]
+    data = load_data(name, data_dir)
+    x, y = _parts(data.info, find_data(data.name, data_dir)[0])[2]
     return replace(data, x_train=x, y_train=y) if len(x) else data

@@ -46,6 +46,12 @@ def _evidence(claim:Claim, records:list[dict], profile:str|None) -> Evidence:
 def _all(records:Records, prefer:str, times:int) -> list[tuple[Claim, Evidence]]:
     return [(c, _evidence(c, records, best_profile(c, records, prefer))) for c in (replace(c, times=times) for c in chosen_claims())]
 
+def _verdicts(found:list, first:list, which:str) -> dict[str, Verdict]:
+    "The words for the evidence on one rung; p is corrected among all claims, with that of the first rung where there is none."
+    corrected = holm({c.id: e.p for c, e in (*first, *found) if e.p is not None})
+    asked, found = {c.id for c in chosen_claims(which)}, [(c, replace(e, p_holm=corrected.get(c.id))) for c, e in found]
+    return {c.id: Verdict(c, *RULES[c.rule].decide(c, e), **vars(e)) for c, e in found if c.id in asked}
+
 def judge(
     records:list[dict],        # of all profiles
     which:str='',              # see `chosen_claims`; the correction is for all claims, whichever are asked for
@@ -54,11 +60,8 @@ def judge(
 ) -> dict[str, Verdict]:       # claim's id → verdict
     "The verdict on every claim, on one rung of its ladder."
     records = indexed(records)
-    found, first = _all(records, prefer, times), _all(records, prefer, 1) if times > 1 else []
-    corrected = holm({c.id: e.p for c, e in (*first, *found) if e.p is not None})
-    found = [(c, replace(e, p_holm=corrected.get(c.id))) for c, e in found]
-    asked = {c.id for c in chosen_claims(which)}
-    return {c.id: Verdict(c, *RULES[c.rule].decide(c, e), **vars(e)) for c, e in found if c.id in asked}
+    found = _all(records, prefer, times)
+    return _verdicts(found, _all(records, prefer, 1) if times > 1 else found, which)
 
 # %% ../../nbs/study/44_judge.ipynb #b3eba542
 def fid_by_noise(record:dict) -> list[float]:      # empty if nobody looked at the run again
@@ -98,7 +101,8 @@ def courses(
 ) -> dict[str, dict[int, Verdict]]:     # claim's id → multiple of its budget → verdict; the first is always there
     "The verdicts on every rung that has runs of all arms."
     records = indexed(records)
-    rungs = {times: judge(records, which, prefer, times) for times in TIMES}
+    found = {times: _all(records, prefer, times) for times in TIMES}
+    rungs = {times: _verdicts(found[times], found[1], which) for times in TIMES}
     return {id: {t: rungs[t][id] for t in TIMES if t == 1 or rungs[t][id].profile} for id in rungs[1]}
 
 def outcome(

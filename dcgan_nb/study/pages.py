@@ -80,7 +80,8 @@ def _are_steps(arms:dict) -> bool: return all(re.match(r'\d+: ', arm) for arm in
 
 def _order(claim:Claim, arms:dict) -> list[str]|None:     # of many arms, the best on top
     "Few arms stand as the claim names them, and steps in their order."
-    if len(arms) <= 3 or _are_steps(arms): return sorted(arms) if _are_steps(arms) else None
+    if _are_steps(arms): return sorted(arms)
+    if len(arms) <= 3: return None
     sign = 1 if MEASURES[claim.measure].lower_is_better else -1
     mean = {arm: sign * float(np.mean(list(v.values()))) if v else np.inf for arm, v in arm_values(claim, arms).items()}
     return sorted(arms, key=mean.get)
@@ -167,8 +168,7 @@ def first_runs(arms:dict) -> dict[str, dict]:      # arm → record
 
 def _side_by_side(runs:list[dict]) -> str:
     "A link to two of them in the explorer."
-    if len(runs) < 2: return ''
-    return f' <a href="explore.html#explore&amp;a={runs[0]["run_id"]}&amp;b={runs[1]["run_id"]}">Side by side, epoch by epoch</a>.'
+    return '' if len(runs) < 2 else f' <a href="explore.html#explore&amp;a={runs[0]["run_id"]}&amp;b={runs[1]["run_id"]}">Side by side, epoch by epoch</a>.'
 
 # %% ../../nbs/study/47_pages.ipynb #ed51b9cf
 def _ladder(course:dict[int, Verdict]):
