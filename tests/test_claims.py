@@ -106,7 +106,7 @@ def test_a_claim_says_what_was_said_where_and_how_it_is_tested(claim):
     assert all(isinstance(arm, str) and arm.strip() == arm != '' for arm in claim.arms)
     assert set(claim.budgets) | set(claim.batch_divisors) | set(claim.seeds) <= set(PROFILES)
     n = len(claim.arms)
-    assert dict(better=n == 2, not_better=n == 2, same=n == 2, best=n > 2, none_best=n > 2, front=n > 2, within=n == 1, feature=True)[claim.rule]
+    assert dict(better=n == 2, not_better=n == 2, same=n == 2, best=n > 2, none_best=n > 2, front=n > 2, better_tuned=n == 8, not_better_tuned=n == 8, within=n == 1, feature=True)[claim.rule]
     assert (claim.low < claim.high and math.isfinite(claim.low + claim.high)) if claim.rule == 'within' else (claim.low, claim.high) == (-math.inf, math.inf)
 
 
@@ -156,12 +156,12 @@ def test_a_plan_has_every_run_once_seed_after_seed_the_same_for_all_arms(profile
     assert {c.seed for c in plan(profile, 'A0 D0', seeds=3, device='cpu').values()} == {0, 1, 2} and SEEDS['full'] == SEEDS['cpu'] == MIN_SEEDS == 6
 
 
-@pytest.mark.parametrize('which, hint', [('D2e', "Did you mean 'D2"), ('b7', "claim='b7' is not known. Known: "), ('A0 Z', "claim='Z'"), ('A03', "Did you mean 'A")])
+@pytest.mark.parametrize('which, hint', [('D2x', "Did you mean 'D2"), ('b7', "claim='b7' is not known. Known: "), ('A0 Z', "claim='Z'"), ('A03', "Did you mean 'A")])
 def test_an_unknown_claim_is_answered_with_the_nearest(which, hint):
     for ask in (chosen_claims, lambda w: plan('cpu', w), lambda w: judge([], w), lambda w: plan_table('cpu', w), lambda w: CLAIMS[w.split()[-1]]):
         with pytest.raises(InputError, match=r'is not known.*Known: [A-Z]') as error: ask(which)
         assert hint in str(error.value)
-    assert [c.id for c in chosen_claims('E, D2a D2')] == ['E1', 'E2', 'E3', 'E4', 'E5', 'D2a', 'D2b', 'D2c', 'D2d'] and chosen_claims() == sorted(CLAIMS.values(), key=lambda c: c.id)
+    assert [c.id for c in chosen_claims('E, D2a D2')] == ['E1', 'E2', 'E3', 'E4', 'E5', 'D2a', 'D2b', 'D2c', 'D2d', 'D2e'] and chosen_claims() == sorted(CLAIMS.values(), key=lambda c: c.id)
 
 
 @pytest.mark.parametrize('profile, which', [('smoke', ''), ('smoke', 'A'), ('smoke', 'A5'), ('cpu', 'A0 A3 A4'), ('cpu', 'D1 D2a')])

@@ -16,8 +16,9 @@ if 'study' in config:      # not for a mere report: these imports are half of it
     from dcgan_nb.runs.records import read_records
     from dcgan_nb.study.plan import climbed_already, plan
     which, mnist = str(config['study']), config.get('mnist')
-    planned = plan(EXAMPLE.profile, '' if which == 'ALL' else which, config.get('seeds'), config.get('rungs', 1), mnist_dir=mnist)
-    climbed = climbed_already(planned, read_records(RUNS))
+    own = read_records(RUNS)
+    planned = plan(EXAMPLE.profile, '' if which == 'ALL' else which, config.get('seeds'), config.get('rungs', 1), [*read_records('reports/records'), *own], mnist_dir=mnist)
+    climbed = climbed_already(planned, own)
     STUDY_RUNS = {run_id: run for run_id, run in planned.items() if run.device in (EXAMPLE.device, 'cpu') and run_id not in climbed}
     TIMED = {run_id for claim in chosen_claims() if claim.timed for run_id in plan(EXAMPLE.profile, claim.id, config.get('seeds'), config.get('rungs', 1), mnist_dir=mnist)}
 

@@ -153,9 +153,9 @@ class Claim:
     needs: float = 0             # epochs of 60,000 images in which the sentence could show; 0: any
     shows: float = 0             # what the second arm's mean must reach: below, there is nothing that the first could prevent
     times: int = 1               # multiple of every arm's epochs: a rung of the claim's ladder of budgets
+    grid: dict = field(default_factory=dict)       # all arms, on a rung that not all have climbed
     on_request: bool = False     # left out of a study unless it is asked for by its id
     note: str = ''               # what a reader must know of it
-
     project = property(lambda self: self.id[0])
     measures = property(lambda self: (self.measure, *self.also, *self.readings))      # all that it looks at, the primary one first
     timed = property(lambda self: self.measure in ('seconds', 'memory'))     # do its runs need the machine to themselves?
@@ -163,7 +163,8 @@ class Claim:
 # %% ../../nbs/study/41_claims.ipynb #586febd9
 def registered(claim:Claim) -> dict:     # field → value, as JSON has it
     "What of a claim was written down before its results."
-    return json.loads(json.dumps({k: v for k, v in vars(claim).items() if k not in ('note', 'times') and (v or k not in ('judged_at', 'shows'))}))
+    of = vars(claim) | dict(arms=claim.grid or claim.arms)
+    return json.loads(json.dumps({k: v for k, v in of.items() if k not in ('note', 'times', 'grid') and (v or k not in ('judged_at', 'shows'))}))
 
 def claim_hash(claim:Claim) -> str:
     "Names exactly this version of a claim."
@@ -304,8 +305,7 @@ def arm_values(
 ) -> dict[str, dict[int, float]]:   # arm → seed → value; diverged runs have none
     "The numbers that are compared."
     name = measure or claim.measure
-    values = {arm: {s: measured(name, r) for s, r in runs.items() if r['status'] == 'finished'}
-              for arm, runs in arms.items()}
+    values = {arm: {s: measured(name, r) for s, r in runs.items() if r['status'] == 'finished'} for arm, runs in arms.items()}
     return {arm: {s: v for s, v in by_seed.items() if v is not None} for arm, by_seed in values.items()}
 
 def scaled_delta(claim:Claim) -> float:
@@ -313,8 +313,7 @@ def scaled_delta(claim:Claim) -> float:
     return math.log(1 + claim.delta) if MEASURES[claim.measure].ratio else claim.delta
 
 # %% ../../nbs/study/41_claims.ipynb #23d8e469
-LAYERS = Registry('runs', published='what is published counts, your own runs add to it',
-                  own='your own runs count, in place of published ones')
+LAYERS = Registry('runs', published='what is published counts, your own runs add to it', own='your own runs count, in place of published ones')
 
 def study_records(
     runs_dir:str|None='reports/runs',     # one's own; relative to the project; None: without them

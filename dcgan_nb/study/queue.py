@@ -177,8 +177,9 @@ def study_queue(
 ) -> list[Batch]:
     "The batches of a study on a cluster: what is missing there."
     here = RunConfig.planned(profile=profile, device=device)
-    runs = {run_id: c for run_id, c in plan(here.profile, which, seeds, rungs, mnist_dir=mnist_dir, device=device).items() if c.device in (device, 'cpu')}
     timed = [*read_records(project_root()/'reports/records'), *read_records(project_root()/reports/'runs')]
+    planned = plan(here.profile, which, seeds, rungs, timed, mnist_dir=mnist_dir, device=device)
+    runs = {run_id: c for run_id, c in planned.items() if c.device in (device, 'cpu')}
     return in_batches(missing(runs, project_root()/reports/'runs'), timed, job_minutes)
 
 # %% ../../nbs/study/58_queue.ipynb #53ee4604

@@ -31,7 +31,7 @@ def judge_values(
     n_epochs:float=math.inf, # epochs of 60,000 images that the longest run saw
 ) -> Verdict:
     "The verdict on a claim from the values of its runs."
-    if not RULES[claim.rule].compares_two: raise InputError(f"claim {claim.id}: the rule {claim.rule!r} does not compare two arms.")
+    if RULES[claim.rule].n_arms != 2: raise InputError(f"claim {claim.id}: the rule {claim.rule!r} does not compare two arms.")
     values = {arm: {s: v for s, v in by_seed.items() if v is not None} for arm, by_seed in arms.items()}
     e = Evidence(n_seeds=min(map(len, arms.values())), n_epochs=n_epochs)
     if set.intersection(*map(set, values.values())): e = replace(e, **RULES[claim.rule].estimate(claim, values))
@@ -101,7 +101,7 @@ def page_data(study) -> dict:      # study: of `open_study`, with all claims
     claims = []
     for id, course in study.courses.items():
         c, v = course[1].claim, study.verdicts[id]
-        rungs = _rungs(course) if RULES[c.rule].compares_two else []
+        rungs = _rungs(course) if RULES[c.rule].n_arms == 2 else []
         claims.append(dict(id=id, tested=c.tested, project=c.project, kind=RULES[c.rule].title, glyph=glyph_of(v.word), published=_published(v))
                       | (dict(claim=claim_data(c), rungs=rungs) if _computable(rungs) else {}))
     times = sorted({t for course in study.courses.values() for t in course})
@@ -125,7 +125,7 @@ def case_of(claim:Claim, arms:list[dict], others:dict, n_epochs:float) -> dict:
 def random_case(rng:random.Random) -> dict:
     "A fresh case: any rule of two arms, any kind of measure."
     measure = rng.choice(('fid', 'is', 'overfitting', 'd_auc', 'g_grad'))
-    claim = Claim('X1', '', '', '', rng.choice([name for name, rule in RULES.items() if rule.compares_two]), measure, arms=dict(a={}, b={}),
+    claim = Claim('X1', '', '', '', rng.choice([name for name, rule in RULES.items() if rule.n_arms == 2]), measure, arms=dict(a={}, b={}),
                   delta=rng.choice((0.01, 0.1, 0.3, 1.5, rng.uniform(0.001, 0.8))), needs=rng.choice((0, 10)), judged_at=rng.choice(((), (), (6,), (1, 4))), shows=rng.choice((0, 0, 0, 0.4, 1.5)))
     size, spread = rng.choice((0, 0.02, 0.1, 0.5, 4)), rng.choice((0.005, 0.05, 0.3, 2))
     step = rng.choice((0.1, 0.01, 1e-9)) * math.pi      # of the values: some are equal, and no mean or ratio lies just between two decimals, where languages round differently
