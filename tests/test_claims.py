@@ -22,9 +22,9 @@ from dcgan_nb.gan.train import d_step, g_step
 from dcgan_nb.runs.config import PLACES, PROFILES, RunConfig, identity
 from dcgan_nb.scores.metrics import METRICS
 from dcgan_nb.study.claims import (CLAIMS, MEASURES, PROJECTS, SEEDS, arm_config, arm_records, best_profile, chosen_claims, config_key,
-                                   measured, n_seeds)
-from dcgan_nb.study.judge import courses, judge, outcome, read_otherwise
-from dcgan_nb.study.plan import plan, plan_table, training_flops
+                                   indexed, measured, n_seeds)
+from dcgan_nb.study.judge import at_equal_updates, courses, judge, on_rung, outcome, read_otherwise
+from dcgan_nb.study.plan import how_far, plan, plan_table, training_flops
 from dcgan_nb.study.evidence import runs_text
 from dcgan_nb.study.rules import MIN_SEEDS, RULES, explain
 from dcgan_nb.study.stats import holm
@@ -430,6 +430,56 @@ def test_a_claim_is_judged_on_every_rung_and_one_that_changes_sides_depends_on_t
     assert words(rung(1, yes)) == {1: 'for'} and words(rung(1, yes), rung(4, no)) == {1: 'for', 4: 'against'}
     assert of(rung(1, yes), rung(4, no)).word == 'depends on the budget' and of(rung(1, no), rung(2, no)).claim.times == 2
     assert of(rung(1, yes), rung(8, no, 3)).word == 'supported', 'a rung that is not whole does not count'
+
+
+@pytest.mark.parametrize('id', [i for i in JUDGED if RULES[CLAIMS[i].rule].tunes])
+def test_tuned_arms_are_compared_at_settings_that_the_other_seeds_chose(id, draw):
+    claim = CLAIMS[id]
+    values = {arm: spread(draw, draw.uniform(3, 5), share=0.3) for arm in claim.arms}
+    logs = np.log(list(values.values())).reshape(2, len(values) // 2, MIN_SEEDS)      # family, setting, seed
+    chosen = [[family[np.delete(family, s, axis=1).mean(1).argmin(), s] for s in range(MIN_SEEDS)] for family in logs]
+    verdict = judge(made_up(claim, values), id)[id]
+    assert verdict.effect == pytest.approx(np.subtract(*chosen).mean()) and (verdict.low, verdict.high) == pytest.approx(scipy.stats.t.interval(0.95, MIN_SEEDS - 1, verdict.effect, scipy.stats.sem(np.subtract(*chosen))))
+    assert verdict.p == pytest.approx(np.mean([sum(c) <= sum(chosen[0]) + 1e-9 for c in itertools.combinations([*chosen[0], *chosen[1]], MIN_SEEDS)]))
+    broken = draw.choice([*claim.arms])
+    diverged = judge(made_up(claim, values | {broken: [0.001]*(MIN_SEEDS - 1) + [None]}), id)[id]      # the best by far, and once it diverged: nobody would choose it
+    spared = judge(made_up(claim, values | {broken: [1000.0]*MIN_SEEDS}), id)[id]
+    assert diverged.effect == pytest.approx(spared.effect)
+
+
+@pytest.mark.parametrize('id', [c.id for c in CLAIMS.values() if RULES[c.rule].halves and len(c.arms) > 7])
+def test_of_a_grid_the_named_arm_and_the_better_ones_climb(id, draw):
+    claim, arms = CLAIMS[id], list(CLAIMS[id].arms)
+    named = arms[0]
+    def runs_on(claim, truth):
+        runs = made_up(claim, {arm: spread(draw, truth[arm], share=0.001) for arm in claim.arms})
+        for arm, r in zip(np.repeat(list(claim.arms), MIN_SEEDS), runs): r['metrics'] |= dict(fid_clf_10k=dict(value=truth[str(arm)])) if claim.rule == 'front' else {}
+        return runs
+    def left(records): return [set(on.arms) if (on := on_rung(claim, indexed(records), 'cpu', t)) else None for t in (1, 2, 4, 8)]
+    truth = dict(zip(arms, draw.sample(range(1, 40), len(arms))))
+    half = {named, *sorted(arms, key=truth.get)[:len(arms) // 2]}
+    first = runs_on(claim, truth)
+    assert left(first) == [set(arms), half, None, None] and left(draw.sample(first, len(first) - 1)) == [set(arms), None, None, None]
+    again = dict(zip(arms, draw.sample(range(1, 40), len(arms))))
+    second = first + runs_on(on_rung(claim, indexed(first), 'cpu', 2), again)
+    best = {named, *sorted(half, key=again.get)[:3]}
+    assert left(second) == [set(arms), half, best, best]
+    assert how_far(claim, indexed(second), 'cpu', 4) == {arm: 4 if arm in best else 2 if arm in half else 1 for arm in arms}
+    assert set(judge(second, id, times=2)[id].records) == half and judge(first, id, times=2)[id].word == 'not run'
+
+
+def test_two_batch_sizes_are_compared_at_equally_many_steps_too(draw):
+    for id, large in dict(C1='batch 100', D2c='batch 128').items():
+        claim = CLAIMS[id]
+        small, = set(claim.arms) - {large}
+        at = {arm: made_up(claim, {arm: spread(draw, 0.5)}) for arm in claim.arms}
+        climbed = made_up(replace(claim, times=2), {large: spread(draw, 0.25 if MEASURES[claim.measure].lower_is_better else 1)})
+        records = at[small] + at[large]
+        verdict = judge(records, id)[id]
+        assert at_equal_updates(verdict, records) is None and abs(verdict.effect) < 0.1
+        equal = at_equal_updates(verdict, records + climbed)
+        assert equal.effect == pytest.approx(math.log(2) * (1 if list(claim.arms)[0] == small else -1), abs=0.1) and f'“{large}” at × 2' in equal.claim.note
+    assert at_equal_updates(judge(made_up(CLAIMS['A0'], values_of(CLAIMS['A0'], draw, 1)), 'A0')['A0'], []) is None, 'equal batches'
 
 
 def test_full_runs_replace_those_on_a_cpu_once_there_are_two_seeds(draw):
