@@ -25,7 +25,7 @@ from dcgan_nb.study.claims import (CLAIMS, MEASURES, PROJECTS, SEEDS, arm_config
                                    indexed, measured, n_seeds)
 from dcgan_nb.study.judge import at_equal_updates, courses, judge, on_rung, outcome, read_otherwise
 from dcgan_nb.study.plan import how_far, plan, plan_table, training_flops
-from dcgan_nb.study.evidence import runs_text
+from dcgan_nb.study.evidence import TUNING, runs_text
 from dcgan_nb.study.rules import MIN_SEEDS, RULES, explain
 from dcgan_nb.study.stats import holm
 from dcgan_nb.study.tables import leaderboard
@@ -147,8 +147,9 @@ def test_a_plan_has_every_run_once_seed_after_seed_the_same_for_all_arms(profile
     assert list(runs) == [c.run_id for c in runs.values()] and [c['seed'] for c in configs] == sorted(c['seed'] for c in configs)
     ids, wanted = set(runs), set()
     for claim in CLAIMS.values():
-        of_arm = {arm: [arm_config(claim, arm, s, profile, device='cpu').run_id for s in range(n_seeds(claim, profile))] for arm in claim.arms}
-        assert len({i for of_seeds in of_arm.values() for i in of_seeds}) == len(claim.arms) * n_seeds(claim, profile), 'arms and seeds differ'
+        seeds = n_seeds(claim, profile) if not RULES[claim.rule].tunes else TUNING      # what is tuned first chooses
+        of_arm = {arm: [arm_config(claim, arm, s, profile, device='cpu').run_id for s in range(seeds)] for arm in claim.arms}
+        assert len({i for of_seeds in of_arm.values() for i in of_seeds}) == len(claim.arms) * seeds, 'arms and seeds differ'
         if not claim.on_request: wanted |= {i for of_seeds in of_arm.values() for i in of_seeds}
         if claim.arms: assert set(plan(profile, claim.id, device='cpu')) == {i for of_seeds in of_arm.values() for i in of_seeds}
     assert ids == wanted and not any(c['feature_extractor'] == 'inception' for c in configs), 'what costs too much runs on request only'
@@ -171,7 +172,8 @@ def test_the_table_of_a_plan_counts_what_is_left_to_do(profile, which, draw):
     assert (more.seeds == n).all() and more.to_run.sum() == len(planned(n))
     runs = planned()
     table = plan_table(profile, which, device='cpu').set_index('claim')
-    assert (table.runs == table.arms * table.seeds).all() and list(table.arms) == [len(CLAIMS[i].arms) for i in table.index]
+    tuned = [RULES[CLAIMS[i].rule].tunes for i in table.index]      # these first choose
+    assert (table.runs == table.arms * table.seeds.where(~np.array(tuned), TUNING)).all() and list(table.arms) == [len(CLAIMS[i].arms) for i in table.index]
     assert ((table.minutes > 0) == (table.to_run > 0)).all() and np.isfinite(table.minutes).all()
     done = draw.sample(list(runs), len(runs) // 3)
     records = [record(runs[k].record(), status=draw.choice(['finished', 'diverged'])) | dict(run_id=k, timings_s=dict(train=training_flops(runs[k]) / 1e9)) for k in done]
@@ -371,7 +373,7 @@ def test_verdicts_are_the_rule_worked_out_by_hand(id, draw):
 def test_fewer_than_six_seeds_never_decide_and_a_missing_arm_is_not_run(id, draw):
     claim, arms = CLAIMS[id], list(CLAIMS[id].arms)
     for n in range(1, MIN_SEEDS):
-        verdict = judge(made_up(claim, {arm: spread(draw, draw.choice([0.05, 0.9]), n, share=0.001) for arm in arms}, decided(id)), id)[id]
+        verdict = judge(made_up(claim, {arm: spread(draw, draw.choice([0.05, 0.9]), n + TUNING*RULES[claim.rule].tunes, share=0.001) for arm in arms}, decided(id)), id)[id]
         assert verdict.word == 'undecided' and verdict.leaning in ('for', 'against') and verdict.n_seeds == n
     missing = draw.choice(arms)
     assert judge(made_up(claim, {arm: [0.5]*MIN_SEEDS for arm in arms if arm != missing}, decided(id)), id)[id].text == 'not run' == judge([], id)[id].text
@@ -433,18 +435,29 @@ def test_a_claim_is_judged_on_every_rung_and_one_that_changes_sides_depends_on_t
 
 
 @pytest.mark.parametrize('id', [i for i in JUDGED if RULES[CLAIMS[i].rule].tunes])
-def test_tuned_arms_are_compared_at_settings_that_the_other_seeds_chose(id, draw):
-    claim = CLAIMS[id]
-    values = {arm: spread(draw, draw.uniform(3, 5), share=0.3) for arm in claim.arms}
-    logs = np.log(list(values.values())).reshape(2, len(values) // 2, MIN_SEEDS)      # family, setting, seed
-    chosen = [[family[np.delete(family, s, axis=1).mean(1).argmin(), s] for s in range(MIN_SEEDS)] for family in logs]
+def test_tuned_arms_are_compared_at_settings_that_other_seeds_chose(id, draw):
+    claim, arms = CLAIMS[id], list(CLAIMS[id].arms)
+    n, half = n_seeds(claim, 'cpu'), len(arms) // 2
+    values = {arm: spread(draw, draw.uniform(3, 5), n, share=0.3) for arm in arms}
+    chosen = [min(family, key=lambda arm: values[arm][0] * values[arm][1]) for family in (arms[:half], arms[half:])]
+    a, b = (np.log(values[arm][2:]) for arm in chosen)
     verdict = judge(made_up(claim, values), id)[id]
-    assert verdict.effect == pytest.approx(np.subtract(*chosen).mean()) and (verdict.low, verdict.high) == pytest.approx(scipy.stats.t.interval(0.95, MIN_SEEDS - 1, verdict.effect, scipy.stats.sem(np.subtract(*chosen))))
-    assert verdict.p == pytest.approx(np.mean([sum(c) <= sum(chosen[0]) + 1e-9 for c in itertools.combinations([*chosen[0], *chosen[1]], MIN_SEEDS)]))
-    broken = draw.choice([*claim.arms])
-    diverged = judge(made_up(claim, values | {broken: [0.001]*(MIN_SEEDS - 1) + [None]}), id)[id]      # the best by far, and once it diverged: nobody would choose it
-    spared = judge(made_up(claim, values | {broken: [1000.0]*MIN_SEEDS}), id)[id]
-    assert diverged.effect == pytest.approx(spared.effect)
+    assert (verdict.n_seeds, verdict.n_missing, verdict.effect) == (MIN_SEEDS, 0, pytest.approx((a - b).mean()))
+    assert (verdict.low, verdict.high) == pytest.approx(scipy.stats.t.interval(0.95, MIN_SEEDS - 1, verdict.effect, scipy.stats.sem(a - b)))
+    assert verdict.p == pytest.approx(np.mean([sum(c) <= a.sum() + 1e-9 for c in itertools.combinations([*a, *b], MIN_SEEDS)]))
+    few = made_up(claim, {arm: of_seeds[:None if arm in chosen else 2] for arm, of_seeds in values.items()})
+    said = lambda v: (v.n_seeds, v.n_missing, v.effect, v.low, v.high, v.p)
+    assert said(judge(few, id)[id]) == said(verdict), 'what was not chosen needs no more seeds'
+    last = arm_config(claim, draw.choice(chosen), n - 1, 'cpu', device='cpu').record()
+    assert judge([r for r in few if r['config'] != last], id)[id].n_missing == 1
+    def missing(records):
+        there = [r | dict(run_id=RunConfig.planned(**r['config']).run_id) for r in records]
+        return plan('cpu', id, records=there, device='cpu').keys() - {r['run_id'] for r in there}
+    assert not missing(few) and len(missing(made_up(claim, {arm: of_seeds[:2] for arm, of_seeds in values.items()}))) == 2*MIN_SEEDS
+    assert {c.seed for c in plan('cpu', id, device='cpu').values()} == {0, 1}, 'nobody knows yet what is chosen'
+    broken = draw.choice(arms)
+    diverged = judge(made_up(claim, values | {broken: [0.001, None, *[0.001]*(n - 2)]}), id)[id]      # the best by far, and once it diverged: nobody would choose it
+    assert diverged.effect == pytest.approx(judge(made_up(claim, values | {broken: [1000.0]*n}), id)[id].effect)
 
 
 @pytest.mark.parametrize('id', [c.id for c in CLAIMS.values() if RULES[c.rule].halves and len(c.arms) > 7])
@@ -498,7 +511,7 @@ def test_full_runs_replace_those_on_a_cpu_once_there_are_two_seeds(draw):
 def test_seeds_beyond_the_plan_are_judged(id, draw):
     claim, n = CLAIMS[id], n_seeds(CLAIMS[id], decided(id)) + draw.randint(1, 4)
     verdict = judge(made_up(claim, {arm: [0.5 + s/100 for s in range(n)] for arm in claim.arms}, decided(id)), id)[id]
-    assert verdict.n_seeds == n and verdict.n_runs == n*len(claim.arms) and 'planned' not in explain(verdict)
+    assert verdict.n_seeds == n - TUNING*RULES[claim.rule].tunes and verdict.n_runs == n*len(claim.arms) and 'planned' not in explain(verdict)
 
 
 def test_own_runs_stand_beside_published_ones_and_replace_them_only_when_asked(draw):

@@ -8,7 +8,7 @@ __all__ = []
 # %% ../../nbs/projects/70_a.ipynb #55013764
 from ..runs.config import RECIPES
 from ..study.claims import CLAIMS, PROJECTS, Claim
-from ..study.evidence import with_settings
+from ..study.evidence import TUNED_SEEDS, with_settings
 
 # %% ../../nbs/projects/70_a.ipynb #9980553d
 PROJECTS['A'] = 'a study of hyper-parameters'
@@ -71,8 +71,8 @@ CLAIMS.add(Claim(
 # %% ../../nbs/projects/70_a.ipynb #c39e1789
 CLAIMS.add(Claim(
     'A6', *_initial, 'Each at the best of four learning rates, DCGAN reaches a lower FID than a GAN of fully connected layers.', 'better_tuned',
-    arms=with_settings(_dcgan_or_mlp), budgets=dict(cpu=dict(epochs=2)),
+    arms=with_settings(_dcgan_or_mlp), budgets=dict(cpu=dict(epochs=2)), seeds=TUNED_SEEDS,
     note='A0 again, after both have tried the same learning rates: the recipe’s, and up to ten times as much.'))
 CLAIMS.add(Claim(
     'A7', *_activation, 'Each at the best of four learning rates, LeakyReLU in D lowers FID by less than a factor of 1.1 against ReLU.', 'not_better_tuned',
-    arms=with_settings(_leaky_or_not), budgets=dict(cpu=dict(epochs=2)), note='A3 again, after both have tried the same learning rates.'))
+    arms=with_settings(_leaky_or_not), budgets=dict(cpu=dict(epochs=2)), seeds=TUNED_SEEDS, note='A3 again, after both have tried the same learning rates.'))

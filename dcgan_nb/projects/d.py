@@ -9,7 +9,7 @@ __all__ = ['dcgan_deep_generator', 'dcgan_deep_discriminator']
 from ..gan.networks import ARCHITECTURES, Architecture, Network, dcgan_discriminator, dcgan_generator
 from ..runs.config import RECIPES
 from ..study.claims import CLAIMS, PROJECTS, TEN_SEEDS, Claim
-from ..study.evidence import with_settings
+from ..study.evidence import TUNED_SEEDS, with_settings
 
 # %% ../../nbs/projects/73_d.ipynb #3d24b9b0
 def dcgan_deep_generator(latent_dim:int, channels:int, size:int, width:int=64, negative_slope:float=0.0) -> Network:
@@ -81,7 +81,7 @@ CLAIMS.add(Claim(
     note='Of 0.0002 to 0.0003, 0.0003 was among the values tested.'))
 CLAIMS.add(Claim(
     'D2e', *_rmsprop, 'Each at the best of four learning rates, Adam reaches a lower FID than RMSprop.', 'better_tuned', base=dict(recipe='d'),
-    arms=with_settings(_optimizers), budgets=_cpu, note='D2a again, after both have tried the same learning rates: the recipe’s, and up to ten times as much.'))
+    arms=with_settings(_optimizers), budgets=_cpu, seeds=TUNED_SEEDS, note='D2a again, after both have tried the same learning rates: the recipe’s, and up to ten times as much.'))
 
 # %% ../../nbs/projects/73_d.ipynb #dc042a25
 _precision = dict(base=dict(recipe='d', device='cuda'), arms=dict(amp=dict(precision='amp'), float32={}))

@@ -27,7 +27,8 @@ from ..runs.ladder import by_budget, run_of
 from ..runs.parameters import EXAMPLES
 from ..runs.records import SECOND_LOOK, read_records, read_second_look
 from .claims import Claim, Records, arm_config, arm_records, asked_claims, chosen_claims, config_key, n_seeds
-from .judge import TIMES, check_claim, on_rung
+from .judge import TIMES, check_claim, on_rung, planned_seeds
+from .rules import RULES
 
 # %% ../../nbs/study/50_plan.ipynb #ede53181
 def _climbing(config:RunConfig, rungs:int) -> list[RunConfig]:
@@ -54,15 +55,16 @@ def plan(
     which:str='',            # see `chosen_claims`
     seeds:int|None=None,     # None: as each claim says
     rungs:int=1,             # budgets of the ladder
-    records:list[dict]=(),   # they say which arms of a grid climb
+    records:list[dict]=(),   # they say which arms of a grid climb, and which settings were chosen
     **places,                # see `arm_config`
 ) -> dict[str, RunConfig]:   # run_id → configuration, seed after seed, each run once
     "What must be run to test some claims; an `InputError` if one cannot be tested as it is written."
     for claim in (asked := asked_claims(which)): check_claim(claim)       # before anything is trained
-    known = Records(by_budget(records).values() if rungs > 1 else ())
+    known = Records(by_budget(records).values())
     higher = {c.id: seeds or n_seeds(replace(c, times=2), profile) for c in asked}       # seeds that climb
+    many = {c.id: planned_seeds(c, arm_records(c, known, profile) if RULES[c.rule].tunes else {}, profile, seeds) for c in asked}
     wanted = [(seed, order, config) for order, claim in enumerate(asked) for arm, far in how_far(claim, known, profile, rungs).items()
-              for seed in range(seeds or n_seeds(claim, profile))
+              for seed in range(many[claim.id][arm])
               for config in _climbing(arm_config(claim, arm, seed, profile, **places), far if seed < higher[claim.id] else 1)]
     return {c.run_id: c for _, _, c in sorted(wanted, key=lambda w: w[:2])}
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..foundations.core import Registry
 from .claims import MEASURES, Claim, arm_values, scaled_delta
-from .evidence import Evidence, Verdict, at_best, basis_text, best_settings, budget_text, change_text, delta_text, failures_text, families, format_number, headline, scaled_values, with_interval
+from .evidence import TUNING, Evidence, Verdict, at_best, basis_text, best_settings, budget_text, change_text, delta_text, failures_text, families, format_number, headline, scaled_values, with_interval
 from .stats import front_regret, mean_interval, paired_differences, permutation_p, probability_best, regret, search_lead
 
 # %% ../../nbs/study/43_rules.ipynb #058d7a0b
@@ -135,6 +135,10 @@ class Tuned:
     def values(self, claim, arms): return at_best(claim, arm_values(claim, arms))
     def headline(self, v): return headline(replace(v, claim=replace(v.claim, arms=dict.fromkeys(self.names(v.claim)))))
 
+    def decide(self, claim, e):
+        if e.effect is None and e.n_seeds: return 'undecided', '', 'the settings are chosen, or about to be, and the seeds that compare them have not been run'
+        return super().decide(claim, e)
+
     def misfit(self, claim):
         settings = [list(some) for some in families(claim.arms).values()]
         if len(settings) == 2 and settings[0] == settings[1] and len(settings[0]) > 1: return ''
@@ -142,7 +146,7 @@ class Tuned:
 
     def state(self, v):
         chosen = ', '.join(f'“{arm}”' for arm in best_settings(v.claim, arm_values(v.claim, v.records)).values())
-        return f'{super().state(v)} Each seed is compared at the settings that are best on the other seeds; the best on all of them are {chosen}.'
+        return f'{super().state(v)} Each at the setting that was best on {TUNING} other seeds: {chosen}.'
 
 class BetterTuned(Tuned, Better): title = 'one arm is better than the other, each at its best setting'
 class NotBetterTuned(Tuned, NotBetter): title = 'the change brings no improvement, each at its best setting'
