@@ -62,9 +62,9 @@ class Projection(nn.Module):
     "An image's score, and how well it fits its class (Miyato and Koyama 2018)."
     takes_labels = True
 
-    def __init__(self, n_features:int):   # of which the scores are sums
+    def __init__(self, n_features:int, scaled:bool=True):   # of which the scores are sums; not scaled: as in the paper
         super().__init__()
-        self.scale = n_features**-0.5
+        self.scale = n_features**-0.5 if scaled else 1.0
 
     def forward(self, scores:Tensor, y:Tensor|None=None) -> Tensor:   # (n, 1 + n_classes), (n,) → logits (n,)
         fit = scores[:, 1:].gather(1, needed(y)[:, None])[:, 0]
@@ -101,6 +101,7 @@ class LabelMaps(nn.Module):
 # name → function of the number of features and the weight of the class loss, which gives D's last layer; None: the score does not ask for the class
 HEADS = Registry('head',
     projection = lambda n_features, class_weight: Projection(n_features),
+    projection_unscaled = lambda n_features, class_weight: Projection(n_features, scaled=False),
     classes = lambda n_features, class_weight: ClassLoss(class_weight),
     concat = None)
 

@@ -110,8 +110,8 @@ CLAIMS.add(Claim(
     'Miyato and Koyama 2018, arXiv 1802.05637, abstract',
     'With projection the mean FID of the classes is lower than with concatenation and with an auxiliary classifier (AC-GAN), or misses the best by less than a factor of 1.1.', 'best', 'fidclass',
     base=dict(arch='cdcgan', conditional=True, metrics=(*STANDARD_METRICS, 'gantest', 'fidclass')),
-    arms={'projection': {}, 'concatenation': dict(d_options='head=concat'), 'AC-GAN': dict(d_options='head=classes')},
-    also=('fid', 'gantest'), **_plain))
+    arms={'projection': dict(d_options='head=projection_unscaled'), 'projection, scaled': {}, 'concatenation': dict(d_options='head=concat'), 'AC-GAN': dict(d_options='head=classes')},
+    also=('fid', 'gantest'), **_plain, note='“Projection” is as in the paper; “scaled” is this library’s own, whose class term is divided by the square root of the number of features.'))
 
 # %% ../../nbs/projects/75_l.ipynb #5d686cd3
 _augmented = {'augmented': dict(augment='translation cutout'), 'as they are': {}}
