@@ -84,14 +84,14 @@ def plot_settings(
     values:dict,     # arm → seed → value
     ax=None,
 ):                   # the axes
-    "The primary measure over the settings: seeds as points, means with intervals, a line for each family."
+    "The primary measure over the settings: seeds as points, means (with intervals where more than two seeds have one), a line for each family."
     m, ax = MEASURES[claim.measure], ax or plt.subplots(figsize=(7, 3.4), layout='constrained')[1]
     back, forth = (np.exp, np.log) if m.ratio else (np.asarray, np.asarray)
     for i, ((family, settings), color, dash) in enumerate(zip(families(claim.arms).items(), sns.color_palette('colorblind'), ('-', '--'))):
         x = {j + 0.12*i - 0.06: forth(list(values[arm].values())) for j, arm in enumerate(settings.values()) if values.get(arm)}
         for at, of_seeds in x.items():
             ax.plot([at + 0.04]*len(of_seeds), back(of_seeds), 'o', ms=4, alpha=0.5, color=color, mec='white', mew=0.5)
-            if len(of_seeds) > 1: ax.plot([at]*2, back(_interval(of_seeds)), color=color, lw=2)
+            if len(of_seeds) > 2: ax.plot([at]*2, back(_interval(of_seeds)), color=color, lw=2)
         ax.plot(list(x), [back(np.mean(of_seeds)) for of_seeds in x.values()], 'D' + dash, ms=5, color=color, label=family)
     if m.ratio:
         ax.set_yscale('log')
@@ -208,7 +208,7 @@ def _figures(claim:Claim, v:Verdict, arms:dict):
     if m and (fig := plot_claim(claim, arms)):
         named = 'the arm that the claim names is blue, ' if RULES[claim.rule].names_one else ''
         points = 'Points are seeds, a line for each arm over its settings' if RULES[claim.rule].tunes else 'Points are seeds, joined across arms' if len(arms) <= 3 else f'Points are seeds; {named}{"steps go down" if _are_steps(arms) else "the best is on top"}'
-        yield figure(fig, f'{claim.id}. {finding(v)}{"." if finding(v) else ""} {points}; diamonds are means with 95 % intervals.')
+        yield figure(fig, f'{claim.id}. {finding(v)}{"." if finding(v) else ""} {points}; diamonds are means with 95 % intervals{", of more than two seeds" if RULES[claim.rule].tunes else ""}.')
     if all_fail(v): yield Text('**All of these generators fail**: on average no arm covers even a hundredth of the real images (recall). The comparison ranks failures.')
     if all((Path(r['folder'])/'samples.png').is_file() for r in first.values()):
         yield sample_rows(first, 'The first 16 samples of the first seed of each arm, uncurated. Arms that take equally much noise get the same.', more=_side_by_side(list(first.values())))
