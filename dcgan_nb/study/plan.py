@@ -27,6 +27,7 @@ from ..runs.ladder import by_budget, run_of
 from ..runs.parameters import EXAMPLES
 from ..runs.records import SECOND_LOOK, read_records, read_second_look
 from .claims import Claim, Records, arm_config, arm_records, asked_claims, chosen_claims, config_key, n_seeds
+from .evidence import TUNING
 from .judge import TIMES, check_claim, on_rung, planned_seeds
 from .rules import RULES
 
@@ -176,8 +177,9 @@ def _print_costs(here:RunConfig, which:str, runs_dir:str, mnist_dir:str, seeds:i
     if n and plan(here.profile, which, seeds, rungs, timed, **places).keys() & {r['run_id'] for r in published}:
         print('Published runs among them are made again: a study trains your own, which stand beside the published ones.')
     known = Records(by_budget(timed).values())
-    if later := [c.id for c in asked_claims(which) if not on_rung(c, known, here.profile, 2**(rungs - 1))]:
-        print(f"Which arms of {', '.join(later)} climb further is known when the rung below is whole. Give the command again then.")
+    def chosen(claim): return not RULES[claim.rule].tunes or max(planned_seeds(claim, arm_records(claim, known, here.profile), here.profile, seeds).values()) > TUNING
+    if later := [c.id for c in asked_claims(which) if not on_rung(c, known, here.profile, 2**(rungs - 1)) or not chosen(c)]:
+        print(f"Which arms of {', '.join(later)} go on is known when these runs are there: give the command again then.")
 
 # %% ../../nbs/study/50_plan.ipynb #1616c007
 def print_plan(
