@@ -70,7 +70,7 @@ def three_findings(
     if v := largest('against'): items.append(f'<strong>Some do not.</strong> “{escape(v.claim.quote)}” {_said(v, links)}')
     tested = [v for v in verdicts.values() if v.effect is not None]
     undecided = [v for v in tested if v.word in ('undecided', 'depends on the budget')]
-    if undecided: items.append(f'<strong>Many stay open.</strong> Of {len(tested)} sentences with measurements, {len(undecided)} are undecided: '
+    if undecided: items.append(f'<strong>Many stay open.</strong> Of {len(tested)} tests, {len(undecided)} are undecided: '
                                'runs that differ by nothing but their seed differ too much for six or ten of them to tell.')
     return Html(f'<ol class="findings">{"".join(f"<li>{item}</li>" for item in items)}</ol>')
 
