@@ -56,9 +56,12 @@ def test_published_looks_are_whole_and_begin_with_the_noise_of_the_run(name):
     look, record = (json.loads((PUBLISHED/name/file).read_text()) for file in (SECOND_LOOK, 'record.json'))
     for key, values in look['noises'].items():
         assert len(set(values)) == len(values) == second_look.NOISES and values[0] == pytest.approx(record['metrics'][key]['value'], rel=0.01)
-    assert {key.split('_')[0] for key in look['noises']} == {'fid', 'is'} and {key.split('_')[0] for key in look['metrics']} == {'fid', 'kid', 'coverage'}
+    learned = {key: m for key, m in look['metrics'].items() if key.split('_')[0] == 'gantrain'}      # of those with labels, since it is asked for
+    assert {key.split('_')[0] for key in look['noises']} == {'fid', 'is'} and {key.split('_')[0] for key in look['metrics'].keys() - learned} == {'fid', 'kid', 'coverage'}
+    assert record['config']['conditional'] or not learned
+    assert all(0.1 < m['value'] < m['reference'] + 0.02 and m['n_fake'] == record['config']['n_eval'] for m in learned.values())
     assert read_second_look(PUBLISHED/name, record) == look, 'it counts'
-    assert all(m['n_fake'] == second_look.SEEN and 'imagenet' in key for key, m in look['metrics'].items()) and look['code']['commit']
+    assert all(m['n_fake'] == second_look.SEEN and 'imagenet' in key for key, m in look['metrics'].items() if key not in learned) and look['code']['commit']
 
 
 def test_a_look_belongs_to_the_end_of_a_run_and_goes_when_the_run_is_made_anew(runs):

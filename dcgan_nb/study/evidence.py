@@ -19,7 +19,6 @@ import numpy as np
 from ..runs.records import score
 from ..scores.metrics import METRICS
 from .claims import MEASURES, Claim, arm_values, n_seeds, scaled_delta
-from .stats import wilson_interval
 
 # %% ../../nbs/study/42_evidence.ipynb #243c0206
 @dataclass(frozen=True, kw_only=True)
@@ -214,6 +213,7 @@ def went_wrong(v:Verdict) -> list[tuple[str, int, int, str]]:     # arm, how man
 
 def failures_text(v:Verdict) -> str:
     "What went wrong in which arm, with Wilson intervals of the rates, and how many runs are missing."
+    from dcgan_nb.study.stats import wilson_interval      # every run loads the projects, these load this, and none of them needs statistics
     def rate(arm, k, n, what):
         low, high = wilson_interval(k, n)
         return f'“{arm}”: {k} of {n} runs {what} (95 % interval of the rate: {100*low:.0f} … {100*high:.0f} %).'
