@@ -80,12 +80,13 @@ def on_rung(
 
 # %% ../../nbs/study/44_judge.ipynb #87c52f70
 def _all(records:Records, prefer:str, times:int) -> list[tuple[Claim, Evidence]]:
-    found = []
-    for claim in chosen_claims():
-        profile = best_profile(claim, records, prefer)
-        c = profile and on_rung(claim, records, profile, times)
-        found.append((c, _evidence(c, records, best_profile(c, records, prefer))) if c else (replace(claim, times=times), Evidence()))
-    return found
+    def of(claim):
+        higher = replace(claim, times=times)
+        if RULES[claim.rule].halves and times > 1 and (profile := best_profile(claim, records, prefer)):
+            if not (left := on_rung(claim, records, profile, times)): return higher, Evidence()
+            higher = left
+        return higher, _evidence(higher, records, best_profile(higher, records, prefer))
+    return [of(claim) for claim in chosen_claims()]
 
 def _verdicts(found:list, first:list, which:str) -> dict[str, Verdict]:
     "The words for the evidence on one rung; p is corrected among all claims, with that of the first rung where there is none."

@@ -61,7 +61,7 @@ def plan(
 ) -> dict[str, RunConfig]:   # run_id → configuration, seed after seed, each run once
     "What must be run to test some claims; an `InputError` if one cannot be tested as it is written."
     for claim in (asked := asked_claims(which)): check_claim(claim)       # before anything is trained
-    known = Records(by_budget(records).values())
+    known = Records(by_budget(records).values() if rungs > 1 or any(RULES[c.rule].tunes for c in asked) else ())
     higher = {c.id: seeds or n_seeds(replace(c, times=2), profile) for c in asked}       # seeds that climb
     many = {c.id: planned_seeds(c, arm_records(c, known, profile) if RULES[c.rule].tunes else {}, profile, seeds) for c in asked}
     wanted = [(seed, order, config) for order, claim in enumerate(asked) for arm, far in how_far(claim, known, profile, rungs).items()
