@@ -6,22 +6,25 @@ but not those that a cell of a notebook has written as HTML. A link that leads n
 import re
 import shutil
 import sys
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 
-class Page(HTMLParser):
-    "What a page refers to, and the places in it that can be referred to."
-    def __init__(self, path:Path):
-        super().__init__()
-        self.refs, self.ids = [], set()      # (tag, address)
-        self.feed(path.read_text(encoding='utf-8'))
+# What a page contains beside scripts and comments, in which a tag is text; a tag's attributes are quoted, by Sphinx and by our cells.
+TAG = re.compile(r'<!--.*?-->|<script\b(?P<script>[^>]*)>.*?</script>|<(?P<name>[a-zA-Z]\w*)(?P<given>(?:[^>"\']|"[^"]*"|\'[^\']*\')*)>', re.DOTALL)
+PLACE = re.compile(r'(?<![\w:-])(?P<key>id|href|src)\s*=\s*(?P<quote>["\'])(?P<value>.*?)(?P=quote)', re.DOTALL)
 
-    def handle_starttag(self, tag, attrs):
-        for key, value in attrs:
-            if key == 'id': self.ids.add(value)
-            elif key in ('href', 'src') and value: self.refs.append((tag, value))
+
+class Page:
+    "What a page refers to, and the places in it that can be referred to. Python's own parser of HTML takes four times as long for a book."
+    def __init__(self, path:Path):
+        self.refs, self.ids = [], set()      # (tag, address)
+        for tag in TAG.finditer(path.read_text(encoding='utf-8')):
+            for found in PLACE.finditer(tag['given'] or tag['script'] or ''):
+                value = unescape(found['value'])
+                if found['key'] == 'id': self.ids.add(value)
+                elif value: self.refs.append((tag['name'] or 'script', value))
 
 
 def page_paths(book:Path) -> list[Path]:

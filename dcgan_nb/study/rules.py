@@ -99,7 +99,7 @@ class Better(Comparison):
 
     def criteria(self, claim, e):
         return [('supported', _shown(claim, e), 'the advantage survives the correction and is large enough to be interesting'),
-                ('opposite found', e.low > 0, 'the whole interval lies on the other side'),
+                ('opposite found', e.low > 0 and e.effect >= scaled_delta(claim), 'the whole interval lies on the other side, and the difference is large enough to be interesting'),
                 ('no sizeable effect', e.low > -scaled_delta(claim), 'the interval excludes an advantage that would be interesting')]
 
     def open(self, claim, e):
@@ -167,14 +167,17 @@ class Best(Rule):
     title, halves = 'this arm is the best', True
 
     def ranked(self, claim, values):      # arms, the best first; one without a value is last
-        return sorted(values, key=lambda arm: np.mean(list(scaled_values(claim, values)[arm].values()) or [math.inf]))
+        scaled = scaled_values(claim, values)
+        return sorted(scaled, key=lambda arm: np.mean(list(scaled[arm].values()) or [math.inf]))
 
     def estimate(self, claim, values):
         scaled = scaled_values(claim, values)
         shared = sorted(set.intersection(*(set(v) for v in scaled.values())))
         scores = {arm: np.array([v[s] for s in shared]) for arm, v in scaled.items()}
-        named, behind = next(iter(scores)), lambda: float(scores[named].mean() - min(v.mean() for v in scores.values()))
-        if len(shared) < 2: return dict(n_seeds=len(shared), effect=(x := behind()), low=0.0, high=math.inf, probability=float(x == 0))
+        named = next(iter(scores))
+        if len(shared) < 2:
+            behind = float(scores[named].mean() - min(v.mean() for v in scores.values()))
+            return dict(n_seeds=len(shared), effect=behind, low=0.0, high=math.inf, probability=float(behind == 0))
         return dict(zip(('n_seeds', 'effect', 'low', 'high', 'probability'), (len(shared), *regret(scores, named), probability_best(scores)[named])))
 
     def leans(self, claim, e): return e.effect < scaled_delta(claim)
@@ -226,7 +229,6 @@ class Front(Best):
     def criteria(self, claim, e):
         return [('supported', e.high < scaled_delta(claim), 'no other arm is better in both measures by more than the smallest interesting effect'),
                 ('opposite found', e.low > scaled_delta(claim), 'another arm is surely better in both measures, and by more than the smallest interesting effect')]
-
 
     def headline(self, v):
         return f'{"No other" if v.effect <= 0 else "Another"} of the {len(v.claim.arms)} is better in both {_both_titles(v.claim)}'

@@ -11,7 +11,6 @@ import re
 from html import escape
 from pathlib import Path
 
-from ..foundations.core import write_file
 from ..runs.config import RunConfig, rerun_command
 from ..runs.numbers import origin
 from ..runs.records import images_seen, read_records
@@ -153,7 +152,8 @@ def write_run_pages(
     (book/'runs').mkdir(parents=True, exist_ok=True)
     for run_id in (known := {run_id for some in found.values() for run_id in some}):
         there = [layer for layer in layers if run_id in found[layer]]
-        write_file(book/'runs'/f'{run_id}.html', run_page(found[there[0]][run_id], uses.get(run_id, []), there))
+        page = run_page(found[there[0]][run_id], uses.get(run_id, []), there)
+        (book/'runs'/f'{run_id}.html').write_text(page, encoding='utf-8')       # not flushed one by one, as `write_file` does: a book whose build is broken off is built anew
     return known
 
 # %% ../../nbs/study/52_run_pages.ipynb #232c153f

@@ -64,7 +64,7 @@ const rules = (() => {
   const CRITERIA = {
     better: (e, d) => [
       ['supported', shown(e, d), 'the advantage survives the correction and is large enough to be interesting'],
-      ['opposite found', e.low > 0, 'the whole interval lies on the other side'],
+      ['opposite found', e.low > 0 && e.effect >= d, 'the whole interval lies on the other side, and the difference is large enough to be interesting'],
       ['no sizeable effect', e.low > -d, 'the interval excludes an advantage that would be interesting']],
     not_better: (e, d) => [
       ['supported', e.low > -d, 'the interval excludes an improvement that would be interesting'],
