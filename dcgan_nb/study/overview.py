@@ -124,16 +124,16 @@ def plot_effects(
     table:pd.DataFrame,   # columns claim, effect, low, high (in units of the smallest interesting effect), style
     colors:dict,          # style → color
 ):                        # the axes
-    "Effects with intervals, one below the other."
+    "Effects with intervals, one below the other; an arrow leads to what lies outside."
     _, ax = plt.subplots(figsize=(9, 0.9 + 0.34*len(table)), layout='constrained')
     reach = 6
     for y, row in enumerate(table.itertuples()):
         color = colors.get(row.style, '0.5')
-        low, high, x = (np.clip(v, -reach, reach) for v in (row.low, row.high, row.effect))
+        low, high = np.clip([row.low, row.high], -reach, reach)
         ax.plot([low, high], [y, y], color=color, lw=2)
         for end, clipped in ((low, row.low < -reach), (high, row.high > reach)):
             if clipped: ax.plot(end, y, '<' if end < 0 else '>', color=color, ms=6)
-        ax.plot(x, y, 'o', color=color, ms=6)
+        if abs(row.effect) <= reach: ax.plot(row.effect, y, 'o', color=color, ms=6)
     ax.axvspan(-1, 1, color='0.92', zorder=0)
     ax.axvline(0, color='0.5', lw=1)
     ax.set(yticks=range(len(table)), yticklabels=table.claim, ylim=(len(table) - 0.5, -0.5), xlim=(-reach*1.03, reach*1.03),
