@@ -16,8 +16,8 @@ from dcgan_nb.study.claims import MEASURES, SEEDS, chosen_claims, registered
 from dcgan_nb.study.rules import MIN_SEEDS, RULES
 
 FILE = 'reports/claims.json'
-JUDGING = dict(judge=judge.judge, verdicts=judge._verdicts, evidence=judge._evidence, outcome=judge.outcome, readings=judge.read_otherwise,
-               seeds=judge.planned_seeds, climbing=judge.on_rung, settings=evidence.best_settings, at_best=evidence.at_best)
+JUDGING = {judge: dict(judge='judge', verdicts='_verdicts', evidence='_evidence', outcome='outcome', readings='read_otherwise', seeds='planned_seeds', climbing='on_rung'),
+           evidence: dict(settings='best_settings', at_best='at_best')}      # module → what it is called here → its function
 
 
 def present() -> dict:
@@ -27,7 +27,8 @@ def present() -> dict:
     return dict(claims={c.id: registered(c) for c in chosen_claims()}, recipes=dict(RECIPES),
                 rules={name: source(*type(rule).__mro__[:-1]) for name, rule in RULES.items()},
                 measures={name: source(m.value) for name, m in MEASURES.items()}, statistics=ours(stats),
-                judging={name: source(f) for name, f in JUDGING.items()} | dict(opinions=hashlib.sha256(repr(judge.OPINIONS).encode()).hexdigest()[:8]),
+                judging={name: source(getattr(module, function)) for module, of in JUDGING.items() for name, function in of.items()}
+                        | dict(opinions=hashlib.sha256(repr(judge.OPINIONS).encode()).hexdigest()[:8]),
                 settings=dict(seeds=SEEDS, seeds_to_decide=MIN_SEEDS, rungs=list(judge.TIMES)))
 
 

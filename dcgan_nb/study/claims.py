@@ -276,11 +276,7 @@ def _of_arm(claim:Claim, arm:str, profile:str, by_seed:dict) -> dict:
     return dict(sorted(found.items()))
 
 # %% ../../nbs/study/41_claims.ipynb #c9383955
-def arm_records(
-    claim:Claim,
-    records:list[dict],
-    profile:str,
-) -> dict[str, dict[int, dict]]:   # arm → seed → record, diverged ones included
+def arm_records(claim:Claim, records:list[dict], profile:str) -> dict[str, dict[int, dict]]:   # arm → seed → record, diverged ones included
     "What there is of a claim's runs in one profile, on one device: the one with more seeds, a GPU if they are equal."
     found = [{arm: _of_arm(claim, arm, profile, by_seed) for arm in claim.arms} for by_seed in indexed(records).by_device.values()]
     return max(found, key=lambda arms: min(map(len, arms.values()), default=0), default={arm: {} for arm in claim.arms})
@@ -295,8 +291,12 @@ def best_profile(
     records = indexed(records)
     preferred = records.by_layer.get(prefer, ())
     if 0 < len(preferred) < len(records) and (profile := best_profile(claim, preferred, prefer)): return profile
-    fewest = {p: min(map(len, arm_records(claim, records, p).values()), default=0) for p in ('full', 'cpu', 'smoke')}
-    return next((p for least in (2, 1) for p, n in fewest.items() if n >= least), None)
+    def seeds(profile, by_seed, n=math.inf):      # of the arm with the fewest; where one has none, the others are not looked for
+        for arm in claim.arms:
+            if not (n := min(n, len(_of_arm(claim, arm, profile, by_seed)))): break
+        return n
+    there = {p: max((seeds(p, by_seed) for by_seed in records.by_device.values()), default=0) for p in ('full', 'cpu', 'smoke') if claim.arms}
+    return next((p for least in (2, 1) for p, n in there.items() if n >= least), None)
 
 def arm_values(
     claim:Claim,
