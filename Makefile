@@ -156,9 +156,10 @@ env: $(READY)
 $(VENV)/.ready: constraints.txt settings.ini setup.py pyproject.toml workflow/ipython_kernel_config.py
 	@test -x $(BIN)/python || { echo "making $(VENV)" >&2; $(PYTHON) -m venv $(VENV); }
 	@echo "installing torch (some minutes, once)" >&2
-	@python -m pip install -q torch torchvision
+	@python -m pip install -q --no-compile torch torchvision
 	@echo "installing the other packages" >&2
-	@python -m pip install -q -e '.[dev]'
+	@python -m pip install -q --no-compile -e '.[dev]'
+	@python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true      # pip does this on one core, and goes on as well where a file is for another Python
 	@mkdir -p $(VENV)/etc/ipython && cp workflow/ipython_kernel_config.py $(VENV)/etc/ipython/
 	@touch $@
 

@@ -88,12 +88,12 @@ def _png(pixels:np.ndarray) -> bytes:
 def animation(
     by_epoch:np.ndarray,    # the pixels of samples_by_epoch.png
     n_epochs:int,           # its rows
-    seconds:float=6,        # in all, but no row is shown for less than 0.1 s
+    seconds:float=6,        # in all; no row is shown for less than 0.1 s, and of more rows than that takes some, evenly spread
 ) -> bytes:                 # an animated GIF, the last row twice as long
     "The same noise after every epoch, moving."
-    tile = (by_epoch.shape[0] + 1) // n_epochs
-    frames = [Image.fromarray(by_epoch[i*tile:(i + 1)*tile - 1]) for i in range(n_epochs)]
-    ms = max(100, int(1000*seconds / n_epochs))
+    tile, rows = (by_epoch.shape[0] + 1) // n_epochs, np.linspace(0, n_epochs - 1, min(n_epochs, int(10*seconds))).round().astype(int)
+    frames = [Image.fromarray(by_epoch[i*tile:(i + 1)*tile - 1]) for i in rows]
+    ms = max(100, int(1000*seconds / len(frames)))
     out = io.BytesIO()
     frames[0].save(out, format='gif', save_all=True, append_images=frames[1:], loop=0,
                    duration=[ms]*(len(frames) - 1) + [2*ms])

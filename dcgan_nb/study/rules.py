@@ -23,7 +23,7 @@ MIN_SEEDS = 6    # fewer never decide
 def _without_effect(claim:Claim, e:Evidence) -> tuple[str, str, str]:
     "The verdict where nothing could be measured."
     if not e.n_seeds: return 'not run', '', ''
-    if e.n_epochs >= claim.needs: return 'undecided', '', f'not every arm has a run that got so far in {e.n_epochs:.2g} epochs of 60,000 images' if claim.needs else ''
+    if e.n_epochs >= claim.needs: return 'undecided', '', f'{"not every arm has a run that" if len(claim.arms) > 1 else "no run"} got so far in {e.n_epochs:.2g} epochs of 60,000 images' if claim.needs else ''
     return 'not testable here', '', f'it needs runs of {claim.needs:g} epochs of 60,000 images, and the longest saw {e.n_epochs:.2g}'
 
 # %% ../../nbs/study/43_rules.ipynb #48e787e3
@@ -174,10 +174,8 @@ class Best(Rule):
         scaled = scaled_values(claim, values)
         shared = sorted(set.intersection(*(set(v) for v in scaled.values())))
         scores = {arm: np.array([v[s] for s in shared]) for arm, v in scaled.items()}
-        named = next(iter(scores))
-        if len(shared) < 2:
-            behind = float(scores[named].mean() - min(v.mean() for v in scores.values()))
-            return dict(n_seeds=len(shared), effect=behind, low=0.0, high=math.inf, probability=float(behind == 0))
+        named, least = next(iter(scores)), min(float(v.mean()) for v in scores.values())
+        if len(shared) < 2: return dict(n_seeds=len(shared), effect=(x := float(scores[named].mean()) - least), low=0.0, high=math.inf, probability=float(x == 0))
         return dict(zip(('n_seeds', 'effect', 'low', 'high', 'probability'), (len(shared), *regret(scores, named), probability_best(scores)[named])))
 
     def leans(self, claim, e): return e.effect < scaled_delta(claim)
@@ -191,8 +189,7 @@ class Best(Rule):
         return f'{m.title} of “{named}” {_how_far(v)} the best of the {of}' if v.effect else f'“{named}” has the best {m.title} of the {of}'
 
     def state(self, v):
-        arms = list(v.claim.arms)
-        return (f'“{arms[0]}” is the best of {len(arms)}{_climbed(v.claim)} in {100*v.probability:.0f} % of the resamples; '
+        return (f'“{next(iter(v.claim.arms))}” is the best of {len(v.claim.arms)}{_climbed(v.claim)} in {100*v.probability:.0f} % of the resamples; '
                 f'against the best arm its {self.interval_text(v)}. Smallest interesting effect: {delta_text(v.claim)}.')
 
 RULES['best'] = Best()
