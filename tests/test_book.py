@@ -15,7 +15,7 @@ from conftest import LIBRARY, ROOT, serious_violations, served, snakemake
 from dcgan_nb.foundations.core import load_projects
 from dcgan_nb.runs.records import read_record
 from dcgan_nb.study.claims import CLAIMS, study_records
-from dcgan_nb.study.judge import judge
+from dcgan_nb.study.judge import courses, outcome
 from dcgan_nb.study.evidence import style_of
 
 sys.path.insert(0, str(ROOT/'workflow'))
@@ -121,8 +121,8 @@ def test_the_verdicts_have_a_row_for_each_claim_with_its_command_and_its_evidenc
         assert not claim.arms or f'make study CLAIM={claim.id}<' in text
         page = (book/f'project_{claim.project.lower()}.html').read_text()
         assert claim.tested in html.unescape(page)
-    verdicts = judge(study_records('no/such/folder'))
-    for word, n in Counter(v.word for v in verdicts.values()).items():
+    words = Counter(outcome(course).word for course in courses(study_records('no/such/folder')).values())
+    for word, n in words.items():
         if word != 'not run': assert text.count(f'<span class="verdict {style_of(word)}">{word}<') >= n, 'published records are judged on the page'
 
 
