@@ -218,6 +218,8 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path):
     wrong = ['b.html#nowhere', 'c.html', '#nowhere', 'records/own/x.json']
     (tmp_path/'a.html').write_text(''.join(f'<a href="{ref}"></a>' for ref in wrong) + '<script src="https://example.org/x.js"></script>')
     assert finish_book.broken_links(tmp_path) == sorted(f'a.html: {ref}' for ref in [*wrong, 'https://example.org/x.js'])
+    (tmp_path/'a.html').write_text("""<A HREF=c.html></A><a title='id="here"' href='#here'></a><!-- <p id="here"> --><script>'<p id="here">'</script>""")
+    assert finish_book.broken_links(tmp_path) == ['a.html: #here', 'a.html: c.html'], 'however it is written, and not where it is only talked about'
 
 
 def test_notebooks_can_be_downloaded(book, pages):

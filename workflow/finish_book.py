@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 
-# What a page contains beside scripts and comments, in which a tag is text; a tag's attributes are quoted, by Sphinx and by our cells.
+# Scripts and comments are passed over: in them a tag is text. Attributes are read one after the other: what looks like one within a value is none.
 TAG = re.compile(r'<!--.*?-->|<script\b(?P<script>[^>]*)>.*?</script>|<(?P<name>[a-zA-Z]\w*)(?P<given>(?:[^>"\']|"[^"]*"|\'[^\']*\')*)>', re.DOTALL)
-PLACE = re.compile(r'(?<![\w:-])(?P<key>id|href|src)\s*=\s*(?P<quote>["\'])(?P<value>.*?)(?P=quote)', re.DOTALL)
+ATTRIBUTE = re.compile(r'(?P<key>[^\s"\'>/=]+)\s*=\s*(?:"(?P<double>[^"]*)"|\'(?P<single>[^\']*)\'|(?P<bare>[^\s"\'>]+))')
 
 
 class Page:
@@ -21,10 +21,10 @@ class Page:
     def __init__(self, path:Path):
         self.refs, self.ids = [], set()      # (tag, address)
         for tag in TAG.finditer(path.read_text(encoding='utf-8')):
-            for found in PLACE.finditer(tag['given'] or tag['script'] or ''):
-                value = unescape(found['value'])
-                if found['key'] == 'id': self.ids.add(value)
-                elif value: self.refs.append((tag['name'] or 'script', value))
+            for found in ATTRIBUTE.finditer(tag['given'] or tag['script'] or ''):
+                key, value = found['key'].lower(), unescape(found[found.lastgroup])
+                if key == 'id': self.ids.add(value)
+                elif key in ('href', 'src') and value: self.refs.append((tag['name'] or 'script', value))
 
 
 def page_paths(book:Path) -> list[Path]:
