@@ -355,7 +355,7 @@ def by_hand(claim, values):
     low, high = scipy.stats.t.interval(0.9 if claim.rule == 'same' else 0.95, len(d) - 1, d.mean(), scipy.stats.sem(d))
     sums = [sum(c) for c in itertools.combinations([*a, *b], len(a))]
     better, not_better = np.mean(np.array(sums) <= a.sum() + 1e-9) < 0.05 and d.mean() <= -delta, low > -delta
-    yes, no = dict(better=(better, low > 0), not_better=(not_better, better), same=(-delta < low and high < delta, high < -delta or low > delta))[claim.rule]
+    yes, no = dict(better=(better, low > 0 and d.mean() >= delta), not_better=(not_better, better), same=(-delta < low and high < delta, high < -delta or low > delta))[claim.rule]
     lean = dict(better=d.mean() <= -delta, not_better=d.mean() > -delta, same=abs(d.mean()) < delta)[claim.rule]
     if yes or no: return 'supported' if yes else 'opposite found'
     return 'no sizeable effect' if claim.rule == 'better' and not_better else f"undecided (leaning {'for' if lean else 'against'})"
