@@ -125,7 +125,7 @@ def fork(do) -> int:
 def load() -> None:
     "What all pages and runs load first."
     os.environ.setdefault('MPLBACKEND', 'module://matplotlib_inline.backend_inline')      # as a kernel has it
-    import ipykernel.kernelapp, matplotlib.pyplot, nbclient, pandas, papermill.cli, scipy.stats, seaborn, torch       # noqa: E401, F401
+    import ipykernel.kernelapp, matplotlib.pyplot, nbclient, pandas, papermill.cli, scipy.stats, seaborn, torch, torch._dynamo       # noqa: E401, F401
     pandas.set_option('display.max_columns', 20)           # what pandas finds when a kernel loads it; here it believes in a terminal
 
 
