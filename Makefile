@@ -29,6 +29,7 @@ TAKES.second-look := REPORTS
 TAKES.endurance   := N KIND REPORTS
 TAKES.bench       := BENCH DEVICE
 TAKES.lab         := PORT
+TAKES.test        := ALL
 TAKES.watch       := PAGE PORT
 TAKES.project     := NAME TITLE
 TAKES.change      := WHY
@@ -62,7 +63,7 @@ help:
 	@echo "make audit [N=12] [CLAIM=] [RECORD=…] [MNIST=folder]   repeat published runs, drawn at random, each at its own commit, and grade them"
 	@echo "make verify      are published files, records and verdicts as they were published? Within a minute; make seal writes them down anew"
 	@echo "make bench [BENCH=\"training levers scaling startup fid\"] [DEVICE=cpu|cuda]   measure speed; nothing else should run meanwhile"
-	@echo "make test        notebooks and pytest"
+	@echo "make test [ALL=1]   notebooks and pytest; of cases that are all alike some, drawn at random, or all"
 	@echo "make test-cluster   a study on a Slurm of four nodes that is started on this machine: root on Debian; some minutes"
 	@echo "make faults      break things on purpose and write the book's table of what happens"
 	@echo "make endurance [N=100] [KIND=]   kill runs and commands at random moments and compare what they end with; called again, it goes on"
@@ -137,7 +138,7 @@ bench: $(READY)
 # MAKEFLAGS: `make drift` goes on after a failure (-i); the makes that tests call shall not.
 test: $(READY)
 	@echo "notebooks" && OMP_NUM_THREADS=1 nbdev_test --path nbs --file_re '^[0-9][0-9]_' --n_workers 2 --timing
-	@echo "pytest" && MAKEFLAGS= OMP_NUM_THREADS=1 pytest -n 4 --dist loadfile --no-loadscope-reorder
+	@echo "pytest" && MAKEFLAGS= OMP_NUM_THREADS=1 pytest -n 4 --dist loadfile --no-loadscope-reorder $(if $(ALL),--all)
 
 # A Slurm from Debian, of four nodes on this machine, and all that goes wrong on a cluster; as root.
 test-cluster: $(READY)

@@ -3,6 +3,7 @@ import functools
 import http.server
 import json
 import os
+import random
 import runpy
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections import defaultdict
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -264,15 +266,30 @@ def trained(arch, rng, **given):
 
 # A test with the mark `fault(what is done, what happens then)` breaks something on purpose. With --faults FILE (`make faults`)
 # these tests alone are run, and what they saw becomes a table of the book.
+# One with the mark `sample(n)` has cases that are all alike: n of them, drawn at random, are run; with --all, all.
 def pytest_addoption(parser):
     parser.addoption('--faults', metavar='FILE', help='run the tests of faults alone and write what they saw')
+    parser.addoption('--all', action='store_true', help='run all cases of a test whose cases are all alike, not only some that are drawn at random')
+
+
+def drawn(items, seed):
+    "The tests without the cases that are left out this time. All processes of a call draw the same."
+    rng, alike = random.Random(seed), defaultdict(list)
+    for item in items:
+        if mark := item.get_closest_marker('sample'): alike[item.path, item.originalname, mark.args[0]].append(item)
+    left_out = {item for (*_, n), cases in alike.items() for item in rng.sample(cases, max(0, len(cases) - n))}
+    return [item for item in items if item not in left_out]
 
 
 def pytest_collection_modifyitems(config, items):
     "Files whose tests call commands come first: they take longest, and no worker shall have one left when the others are done."
     calls = {item.path for item in items if 'run' in item.fixturenames}
     items.sort(key=lambda item: item.path not in calls)
-    if config.getoption('--faults'): items[:] = [item for item in items if item.get_closest_marker('fault')]
+    chosen = items[:]
+    if config.getoption('--faults'): chosen = [item for item in items if item.get_closest_marker('fault')]
+    elif not config.getoption('--all'): chosen = drawn(items, os.environ.get('PYTEST_XDIST_TESTRUNUID') or os.urandom(8))
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+    items[:] = chosen
 
 
 seen = {}

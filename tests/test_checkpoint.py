@@ -39,6 +39,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.fault('Training killed (SIGKILL) right after a checkpoint, and at a random moment', 'Asked for again, it ends with the same weights, bit for bit')
+@pytest.mark.sample(1)
 @pytest.mark.parametrize('where', ['after an epoch', 'at any moment'])
 def test_a_killed_run_ends_with_the_same_weights_as_one_that_was_not(where, whole, tmp_path):
     seed, generator = whole

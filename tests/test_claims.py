@@ -165,6 +165,7 @@ def test_an_unknown_claim_is_answered_with_the_nearest(which, hint):
     assert [c.id for c in chosen_claims('E, D2a D2')] == ['E1', 'E2', 'E3', 'E4', 'E5', 'D2a', 'D2b', 'D2c', 'D2d', 'D2e'] and chosen_claims() == sorted(CLAIMS.values(), key=lambda c: c.id)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize('profile, which', [('smoke', ''), ('smoke', 'A'), ('smoke', 'A5'), ('cpu', 'A0 A3 A4'), ('cpu', 'D1 D2a')])
 def test_the_table_of_a_plan_counts_what_is_left_to_do(profile, which, draw):
     def planned(seeds=None): return plan(profile, which, seeds, device='cpu')
@@ -243,6 +244,7 @@ def test_the_ten_thousand_digits_stand_in_for_all_and_give_way_to_them(draw, tmp
 
 # Verdicts
 
+@pytest.mark.sample(15)
 @pytest.mark.parametrize('id', TWO_ARMED)
 def test_clear_differences_and_clear_ties_are_decided(id, draw):
     claim = CLAIMS[id]
@@ -369,6 +371,7 @@ def test_verdicts_are_the_rule_worked_out_by_hand(id, draw):
         assert judge(made_up(claim, values, decided(id)), id)[id].text == by_hand(claim, values), values
 
 
+@pytest.mark.sample(15)
 @pytest.mark.parametrize('id', JUDGED)
 def test_fewer_than_six_seeds_never_decide_and_a_missing_arm_is_not_run(id, draw):
     claim, arms = CLAIMS[id], list(CLAIMS[id].arms)
@@ -379,6 +382,7 @@ def test_fewer_than_six_seeds_never_decide_and_a_missing_arm_is_not_run(id, draw
     assert judge(made_up(claim, {arm: [0.5]*MIN_SEEDS for arm in arms if arm != missing}, decided(id)), id)[id].text == 'not run' == judge([], id)[id].text
 
 
+@pytest.mark.sample(15)
 @pytest.mark.parametrize('id', TWO_ARMED)
 def test_a_diverged_run_is_counted_and_given_no_number(id, draw):
     claim, n_failed = CLAIMS[id], draw.randint(1, 3)
@@ -420,6 +424,7 @@ def test_holm_corrects_among_all_claims_that_have_a_p_value_whichever_are_asked_
     assert judge(records, asked)[asked].p_holm == verdicts[asked].p_holm, 'asking for one corrects no less'
 
 
+@pytest.mark.sample(10)
 @pytest.mark.parametrize('id', TWO_ARMED)
 def test_a_claim_is_judged_on_every_rung_and_one_that_changes_sides_depends_on_the_budget(id, draw):
     claim, profile = CLAIMS[id], decided(id)
@@ -507,6 +512,7 @@ def test_full_runs_replace_those_on_a_cpu_once_there_are_two_seeds(draw):
     assert [(v.text, v.n_seeds) for v in (judge(some, 'A0')['A0'] for some in (first, smoke))] == [('undecided (leaning for)', 1), ('supported', MIN_SEEDS)], 'what is there'
 
 
+@pytest.mark.sample(15)
 @pytest.mark.parametrize('id', JUDGED)
 def test_seeds_beyond_the_plan_are_judged(id, draw):
     claim, n = CLAIMS[id], n_seeds(CLAIMS[id], decided(id)) + draw.randint(1, 4)

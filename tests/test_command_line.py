@@ -57,7 +57,7 @@ WRONG = {
     'study REPORTS=README.md/new': 'is inside of README.md, a file, not a folder.', 'plan RUNS=mine': "runs='mine' is not known.", 'plan GPU_RUNS=0': "gpu_runs='0' is not a whole number",
     'study REPORTS=/proc/new': "reports='/proc/new' cannot be made", 'report REPORTS=/proc/new': "reports='/proc/new' cannot be made", 'endurance N=0': "n='0' is not a whole number from 1 on. Nearest: 1.",
     'endurance KIND=dcgna': "kind='dcgna' is not known. Did you mean 'dcgan'?", 'plan claim=A4': 'make plan does not take claim; it takes CLAIM PROFILE', 'study SEED=4': 'make study does not take SEED; it takes CLAIM',
-    'report SEEDS=4': 'make report does not take SEEDS; it takes PROFILE RUNS CORES REPORTS CONTAINER.', 'test N=4': 'make test does not take N; it takes no names.', 'bench BENCH=speed': "'speed' is not known", 'bench DEVICE=tpu': "'tpu' is not known",
+    'report SEEDS=4': 'make report does not take SEEDS; it takes PROFILE RUNS CORES REPORTS CONTAINER.', 'test N=4': 'make test does not take N; it takes ALL.', 'faults N=4': 'make faults does not take N; it takes no names.', 'bench BENCH=speed': "'speed' is not known", 'bench DEVICE=tpu': "'tpu' is not known",
     'project NAME=A': 'NAME=A is no name of a project', 'project': 'NAME= is missing', 'change': 'WHY is missing', 'change WHY=nothing': 'nothing differs from'}
 
 
@@ -65,6 +65,7 @@ THROUGH_MAKE = [words for words in WRONG if words.split()[0] not in COMMANDS or 
 THROUGH_MAKE += ['study CLAIM=A9', 'plan CLAIM=A9', 'page CLAIM=A9', 'show RUN=zz']           # and by each way in which make calls a command
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize('words', THROUGH_MAKE)
 def test_a_wrong_value_of_a_make_variable_is_answered_in_one_sentence_and_nothing_starts(run, stand_in, tmp_path, words):
     done = make(run, *words.split(), **stand_in)
@@ -161,6 +162,7 @@ def start(stand_in, reports, *more):
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))     # ignored where the tests themselves run in the background
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=['Ctrl-C', 'ended', 'killed'])
 def test_a_study_that_is_stopped_is_done_by_the_next_call(stand_in, tmp_path, how):
     (tmp_path/'do').write_text('wait')

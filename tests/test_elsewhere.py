@@ -263,6 +263,7 @@ def test_with_one_gpu_or_none_nothing_is_done(run, tmp_path, gpus, need):
     assert (done.stdout, done.returncode) == (f"{'none' if gpus is None else gpus} two words\n", 7) and not list(tmp_path.iterdir())
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize('gpus, total', {None: 3, '': 3, '1': 3, '0,1,2': 9}.items())
 def test_as_many_runs_begin_as_all_gpus_take(monkeypatch, tmp_path, capsys, gpus, total):
     called = []

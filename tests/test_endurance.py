@@ -300,6 +300,7 @@ def failing(monkeypatch):
     monkeypatch.setattr(endurance.Training, 'undisturbed', undisturbed)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize('wrong, expected', [(forgetful, 'ended differently'), (untidy, r'left behind: .*checkpoint'), (failing, 'it ended with 1')])
 def test_a_library_that_loses_something_is_found_out(wrong, expected, programme, monkeypatch):
     wrong(monkeypatch)

@@ -94,6 +94,7 @@ for name, n in ((TRAIN_IMAGES, info.n_train), (TEST_IMAGES, info.n_test)):
 """
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize('words', PAPERMILL)
 def test_its_command_trains_with_it_and_the_record_says_so(there, words):
     parameters = given(words)

@@ -50,6 +50,7 @@ INTERRUPTIONS = [
 ]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize('interrupt', INTERRUPTIONS)
 def test_an_interrupted_run_goes_on_and_ends_the_same(interrupt, whole, warm, tmp_path, request):
     folder = tmp_path/RunConfig.resolve(**SMALL).run_id

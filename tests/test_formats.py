@@ -20,6 +20,7 @@ load_projects()
 WITH_CLASSES = [(arch, n) for arch in ARCHITECTURES for n in ((0, 3) if ARCHITECTURES[arch].conditional else (0,))]
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize('arch, n_classes', WITH_CLASSES)
 def test_an_onnx_file_draws_what_pytorch_draws_or_is_refused(arch, n_classes, rng, tmp_path):
     G, file = trained(arch, rng, **dict(n_classes=n_classes) if n_classes else {}), tmp_path/'g.onnx'

@@ -52,6 +52,7 @@ def stand_in(monkeypatch):
     return recorded
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize('given', RECIPES, ids=str)
 def test_recorded_steps_train_the_same_gan_bit_for_bit(stand_in, given):
     data, seed = tiny_data(500, size=28), int(torch.randint(10**6, ()).item())

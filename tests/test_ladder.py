@@ -32,6 +32,7 @@ def untimed(record): return [{k: v for k, v in h.items() if k != 'seconds'} for 
 def weights(config): return (config.run_dir/'generator.safetensors').read_bytes()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize('given', [dict(), dict(recipe='b_before', ema=0.9, d_steps=2), dict(arch='cdcgan', conditional=True, d_options='head=classes'),
                                    dict(arch='resnet', loss='rpgan', penalty='r1r2', penalty_every=3, d_options='spectral=True minibatch_std=True', augment='cutout')], ids=str)
 def test_to_be_scored_on_the_way_changes_no_bit(given, tmp_path, rng):

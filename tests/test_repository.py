@@ -1,6 +1,7 @@
 "The repository itself: one source for each thing, everything in sync, nothing that does not belong."
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LIBRARY, MODULES, ROOT, module_name
+from conftest import LIBRARY, MODULES, ROOT, drawn, module_name
 from PIL import Image
 
 from dcgan_nb.runs.config import RunConfig
@@ -311,3 +312,23 @@ def test_a_formula_on_lines_of_its_own_has_empty_lines_around_it():
     assert not crowded('so\n\n$$ x $$\n\nand $y$') and crowded('so\n$$ x $$') and crowded('$$ x $$\nand') and crowded('so $$x$$.')
     wrong = [(path.name, block[:60]) for path in NOTEBOOKS for cell in cells(path, 'markdown') for block in crowded(source(cell))]
     assert not wrong
+
+
+class Case:
+    "As pytest has collected it."
+    def __init__(self, path, name, n): self.path, self.originalname, self.mark = path, name, n and pytest.mark.sample(n).mark
+    def get_closest_marker(self, name): return self.mark if name == 'sample' else None
+
+
+def test_of_cases_that_are_alike_some_are_drawn_the_same_in_every_process_and_in_time_all():
+    cases = [Case(path, name, n) for path, name, n, n_cases in [('a', 'many', 3, 20), ('b', 'many', 3, 5), ('a', 'few', 4, 2), ('a', 'no sample', None, 7)] for _ in range(n_cases)]
+    seed = os.urandom(8)
+    assert drawn(cases, seed) == drawn(cases, seed) != drawn(cases, os.urandom(8))
+    assert Counter((c.path, c.originalname) for c in drawn(cases, seed)) == {('a', 'many'): 3, ('b', 'many'): 3, ('a', 'few'): 2, ('a', 'no sample'): 7}
+    assert set(cases) == {c for _ in range(200) for c in drawn(cases, os.urandom(8))}
+    assert [c for c in cases if c in drawn(cases, seed)] == drawn(cases, seed), 'in the order in which they were'
+
+
+def test_continuous_integration_runs_all_cases(run):
+    assert '--all' not in run('make', '-n', 'test', '-o', '.venv/.ready').stdout and '--all' in run('make', '-n', 'test', 'ALL=1', '-o', '.venv/.ready').stdout
+    for path in '.ci/run', '.github/workflows/pages.yml': assert re.findall('make test(?!-).*', (ROOT/path).read_text()) == ['make test ALL=1'], path
