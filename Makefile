@@ -160,7 +160,7 @@ $(VENV)/.ready: constraints.txt settings.ini setup.py pyproject.toml workflow/ip
 	@python -m pip install -q --no-compile torch torchvision
 	@echo "installing the other packages" >&2
 	@python -m pip install -q --no-compile -e '.[dev]'
-	@python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true      # pip does this on one core, and goes on as well where a file is for another Python
+	@python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib > /dev/null || true      # pip does this on one core, packages' tests included, and goes on as well where a file is for another Python
 	@mkdir -p $(VENV)/etc/ipython && cp workflow/ipython_kernel_config.py $(VENV)/etc/ipython/
 	@touch $@
 
