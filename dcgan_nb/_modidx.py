@@ -459,6 +459,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                       'dcgan_nb.runs.config._all_checked': ('runs/config.html#_all_checked', 'dcgan_nb/runs/config.py'),
                                       'dcgan_nb.runs.config._fitting_metrics': ( 'runs/config.html#_fitting_metrics',
                                                                                  'dcgan_nb/runs/config.py'),
+                                      'dcgan_nb.runs.config._grows': ('runs/config.html#_grows', 'dcgan_nb/runs/config.py'),
                                       'dcgan_nb.runs.config._merged': ('runs/config.html#_merged', 'dcgan_nb/runs/config.py'),
                                       'dcgan_nb.runs.config._of_architecture': ( 'runs/config.html#_of_architecture',
                                                                                  'dcgan_nb/runs/config.py'),

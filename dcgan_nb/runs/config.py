@@ -11,7 +11,9 @@ import hashlib
 import json
 import math
 from ast import literal_eval
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from shlex import quote
 
 import torch
@@ -19,7 +21,7 @@ import torch
 from ..foundations.core import InputError, cache_dir, load_projects, nearest, project_root
 from ..foundations.datasets import DATASETS, DatasetInfo, settled
 from ..gan.losses import LOSSES
-from ..gan.networks import ARCHITECTURES, build_networks, check_size
+from ..gan.networks import ARCHITECTURES, build_discriminator, build_generator, check_size
 from .parameters import DEFAULTS, DEVICES, PARAMETERS, PLACES, PROFILES, RECIPES, Parameters, checked
 from ..scores.features import check_extractor, fitting_extractor
 from ..scores.metrics import METRICS, STANDARD_METRICS, check_metrics
@@ -243,11 +245,17 @@ def _refuse_wrong_graphs(c:RunConfig) -> None:
         raise InputError(f"graphs=True contradicts optimizer={c.optimizer!r} with precision='amp': leave graphs out.")
     _refuse_progress(c, 'graphs')
 
+@cache
+def _grows(build:Callable, made_by:Callable, *spec:tuple) -> bool:
+    "Whether a network depends on how far training has come. Remembered, `made_by` included: an architecture's name may be given to another one."
+    return hasattr(build(**dict(spec)), 'set_progress')
+
 def _refuse_progress(c:RunConfig, name:str) -> None:
     "What depends on how far the run has come is another thing in a run of another length, or in a step that only repeats."
     if c.lr_decay != 'constant':
         raise InputError(f"{name}={getattr(c, name)} contradicts lr_decay={c.lr_decay!r}: take lr_decay='constant', or leave {name} out.")
-    if any(hasattr(net, 'set_progress') for net in build_networks(c.g_spec, c.d_spec, c.seed)):
+    make = ARCHITECTURES[c.arch]
+    if any(_grows(*of) for of in ((build_generator, make.generator, *c.g_spec.items()), (build_discriminator, make.discriminator, *c.d_spec.items()))):
         raise InputError(f"{name}={getattr(c, name)} contradicts arch={c.arch!r}, whose networks grow: leave {name} out.")
 
 def _refuse_wrong_rungs(c:RunConfig) -> None:
