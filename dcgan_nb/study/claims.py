@@ -42,6 +42,7 @@ def _of_metric(name:str) -> Measure:
 class _Measures(Registry):
     "Measures by name; those of metrics are made when they are asked for."
     def __missing__(self, name):
+        if name in METRICS: return _of_metric(name)
         load_projects()
         return Registry(self.kind, **{metric: _of_metric(metric) for metric in METRICS} | self)[name]
 
