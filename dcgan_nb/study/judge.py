@@ -181,9 +181,9 @@ def measuring_table(
 def at_equal_updates(
     v:Verdict,
     records:list[dict],
-) -> Verdict|None:       # its claim's note says how; None: the arms' batches are equal, or the runs are not there
+) -> Verdict|None:       # its claim's note says how; None: the arms' batches or steps are equal anyway, or the runs are not there
     "The verdict on a comparison of two batch sizes, each arm on the rung that gives it equally many steps."
-    if v.effect is None or not RULES[v.claim.rule].compares_two: return None
+    if v.effect is None or not RULES[v.claim.rule].compares_two or MEASURES[v.claim.measure].by_steps: return None
     sizes = {arm: arm_config(v.claim, arm, 0, v.profile).batch_size for arm in v.claim.arms}
     times = {arm: v.claim.times * size // min(sizes.values()) for arm, size in sizes.items()}
     if len({*times.values()}) < 2: return None

@@ -56,14 +56,15 @@ def verdict_map(
 
 # %% ../../nbs/study/48_overview.ipynb #6d947136
 def _said(v:Verdict, links:str) -> str:
-    return f'Found: {escape(finding(v))} (<a href="{_address(v, links)}">{v.claim.id}</a>).'
+    return f'Found: {escape(finding(v))} (<a href="{_address(v, links)}">{v.claim.id}</a>, <code>{budget_text(v)}</code>).'
 
 def three_findings(
     verdicts:dict[str, Verdict],
     links:str='project_{}.html',
 ) -> Html:      # a list of up to three; what there is no example of is left out
-    "The largest ratio for its sentence, the largest against, and what is open."
-    largest = lambda side: max((v for v in verdicts.values() if v.side == side and v.effect is not None and v.claim.measure in METRICS and MEASURES[v.claim.measure].ratio),
+    "The largest ratio for its sentence, the largest against, and what is open. A grid that has not climbed is left out: its arms may differ by how far they have come."
+    largest = lambda side: max((v for v in verdicts.values() if v.side == side and v.effect is not None and v.claim.measure in METRICS and MEASURES[v.claim.measure].ratio
+                                and (v.claim.times > 1 or not RULES[v.claim.rule].halves)),
                                key=lambda v: abs(v.effect), default=None)
     items = []
     if v := largest('for'): items.append(f'<strong>Some sentences hold, and by far.</strong> “{escape(v.claim.quote)}” {_said(v, links)}')

@@ -86,7 +86,7 @@ def _figures(record:dict) -> str:
 def _samples(record:dict) -> str:
     "The pictures that the book holds, of the records' folder."
     name, folder = record['run_id'], Path(record['folder'])
-    there = {f'{name}_samples.png': ('samples.png', '64 generated images, uncurated'), f'{name}.png': ('samples_by_epoch.png', 'the same noise after every epoch, one row each')}
+    there = {f'{name}_samples.png': ('samples.png', 'generated images, uncurated'), f'{name}.png': ('samples_by_epoch.png', 'the same noise after every epoch, one row each')}
     pictures = [f'<figure><img src="../records/{record["layer"]}/{file}" alt="{said}" loading="lazy"><figcaption>{said[0].upper()}{said[1:]}.</figcaption></figure>'
                 for file, (source, said) in there.items() if (folder/source).is_file()]
     return ''.join(pictures) or '<p>No pictures of this run are published.</p>'

@@ -51,12 +51,12 @@ const rules = (() => {
   function estimate(claim, arms) {
     const m = claim.measure, sign = m.lower_is_better ? 1 : -1
     const [a, b] = arms.map(arm => Object.fromEntries(Object.entries(arm).filter(([, v]) => v !== null).map(([s, v]) => [s, sign * (m.ratio ? Math.log(v) : v)])))
-    const d = Object.keys(a).filter(s => s in b).map(s => a[s] - b[s])
+    const both = Object.keys(a).filter(s => s in b), d = both.map(s => a[s] - b[s])
     if (!d.length) return { n_seeds: Math.min(...arms.map(arm => Object.keys(arm).length)), effect: null, low: null, high: null, p: null }
     const [low, high] = meanInterval(d, level(claim.rule))
     const looks = 1 + claim.judged_at.filter(n => d.length > n).length
     const control = mean(Object.values(arms[1]).filter(v => v !== null))
-    return { n_seeds: d.length, effect: mean(d), low, high, control, p: claim.rule === 'same' ? null : Math.min(1, looks * permutationP(Object.values(a), Object.values(b))) }
+    return { n_seeds: d.length, effect: mean(d), low, high, control, p: claim.rule === 'same' ? null : Math.min(1, looks * permutationP(both.map(s => a[s]), both.map(s => b[s]))) }
   }
 
   // The criteria of each rule, in order: a word, whether it applies, and why.
