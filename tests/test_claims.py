@@ -596,3 +596,8 @@ def test_what_changed_is_found_and_noted_in_words(changes, monkeypatch, tmp_path
     assert added['claims'] == [id] and added['why'] == 'a better reason' and added['what'].endswith('→ 0.25') and added['what'].startswith('delta: ')
     assert json.loads((tmp_path/changes.FILE).read_text())['changes'] == [added]
     with pytest.raises(InputError, match='nothing differs'): changes.note('again')
+
+
+@pytest.mark.parametrize('id', [i for i in CLAIMS if CLAIMS[i].timed])
+def test_a_claim_on_time_or_memory_climbs_no_ladder(id):
+    assert plan('cpu', id, rungs=4, device='cpu') == plan('cpu', id, device='cpu') != {}, 'a run that is scored on its way holds more memory than its training'

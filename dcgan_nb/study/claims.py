@@ -97,9 +97,9 @@ def _d_auc(record:dict) -> float|None:
     return record['d_scores']['auc'] if record['config']['train_on'] == 'train' else None
 
 def _memory(record:dict) -> float|None:
-    "On a CPU above what the process held before it trained: its libraries are no part of the question."
+    "On a CPU above what the process held before it trained: its libraries are no part of the question. None of a rung: the process has been scored, too."
     held = record['peak_memory_mb']
-    return held['cuda'] or held['process'] - held['before']
+    return None if 'rung_of' in record else held['cuda'] or held['process'] - held['before']
 
 def _updates(record:dict) -> float:
     return record['history'][0]['n_images'] // record['config']['batch_size'] // record['config']['d_steps']
