@@ -133,6 +133,8 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                                                                            'dcgan_nb/foundations/pictures.py'),
                                                'dcgan_nb.foundations.pictures._content': ( 'foundations/pictures.html#_content',
                                                                                            'dcgan_nb/foundations/pictures.py'),
+                                               'dcgan_nb.foundations.pictures._is_picture': ( 'foundations/pictures.html#_is_picture',
+                                                                                              'dcgan_nb/foundations/pictures.py'),
                                                'dcgan_nb.foundations.pictures._listed': ( 'foundations/pictures.html#_listed',
                                                                                           'dcgan_nb/foundations/pictures.py'),
                                                'dcgan_nb.foundations.pictures._prepared': ( 'foundations/pictures.html#_prepared',

@@ -1,6 +1,7 @@
 "Pictures of one's own, and data sets in their authors' formats: from the files to the record, by the command that users type."
 import io
 import json
+import os
 import pickle
 import shutil
 import struct
@@ -111,6 +112,29 @@ def test_a_loose_copy_takes_no_picture_out_of_its_class(tmp_path):
     for file in sorted(tmp_path.glob('*/*'))[::3]: shutil.copy(file, tmp_path)
     images = load_data(picture_set(tmp_path, 16)[0])
     assert images.info.classes == ('meadow', 'shore') and len(images.x_train) + len(images.x_test) == 120
+
+
+def test_copies_in_a_folder_that_is_no_class_take_no_picture_out_of_one_whatever_else_lies_there(tmp_path):
+    write_pictures(tmp_path, classes=('cats', 'dogs'))
+    (tmp_path/'best').mkdir()
+    for path in sorted(tmp_path.glob('cats/*'))[:3]: shutil.copy(path, tmp_path/'best')
+    for name in 'Thumbs.db', 'notes.txt', 'list.csv': (tmp_path/'best'/name).write_text('no picture')
+    images = load_data(picture_set(tmp_path, 16)[0])
+    assert images.info.classes == ('cats', 'dogs') and len(images.x_train) + len(images.x_test) == 120
+    assert all(f'best/{path.name}' in images.info.note for path in tmp_path.glob('best/0*'))
+
+
+@pytest.mark.parametrize('locked', ['', 'dogs'])
+def test_a_folder_that_may_not_be_read_is_named(monkeypatch, tmp_path, locked):
+    write_pictures(tmp_path, n=240, classes=('cats', 'dogs'))
+    real = os.scandir
+    def scandir(path):
+        if os.fspath(path) == os.fspath(tmp_path/locked): raise PermissionError(13, 'Permission denied', os.fspath(path))
+        return real(path)
+    monkeypatch.setattr(os, 'scandir', scandir)
+    if locked: assert 'a folder that cannot be read (1): dogs' in load_data(picture_set(tmp_path, 16)[0]).info.note
+    else:
+        with pytest.raises(InputError, match='cannot be read: Permission denied'): picture_set(tmp_path, 16)
 
 
 def test_a_class_of_one_judged_picture_is_refused_before_training(tmp_path):

@@ -72,7 +72,10 @@ MOST_FILES = 200_000
 def _listed(folder:Path) -> list[Path]:
     "All files in a folder and its subfolders, hidden ones apart, and folders that cannot be read."
     files, been = [], {os.path.realpath(folder)}
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=lambda error: files.append(Path(error.filename))):
+    def unreadable(error):
+        if Path(error.filename) == Path(folder): raise InputError(f"{folder} cannot be read: {error.strerror}.")
+        files.append(Path(error.filename))
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=unreadable):
         folders[:] = [f for f in sorted(folders) if not f.startswith('.') and (there := os.path.realpath(f'{root}/{f}')) not in been and not been.add(there)]
         files += [Path(root)/name for name in sorted(names) if not name.startswith('.')]
         if len(files) > MOST_FILES: raise InputError(f"{folder} has more than {MOST_FILES:,} files: name the folder that holds the pictures alone.")
@@ -81,6 +84,7 @@ def _listed(folder:Path) -> list[Path]:
 def _text(name:str) -> str: return os.fsencode(name).decode('utf-8', 'backslashreplace')     # names may be any bytes
 
 def _content(file:Path) -> bytes:
+    if file.is_dir(): raise _Unusable('a folder that cannot be read')
     if not file.is_file() or not file.stat().st_size: raise _Unusable('empty, or no file')
     with open(file, 'rb') as f:
         start = f.read(4)                # a film is not read to its end
@@ -89,6 +93,11 @@ def _content(file:Path) -> bytes:
 # %% ../../nbs/foundations/05_pictures.ipynb #5b13e3a9
 OF_A_CLASS = 4       # pictures, at least
 
+def _is_picture(file:Path) -> bool:     # by its first bytes
+    try:
+        with open(file, 'rb') as f: return f.read(4).startswith(tuple(FORMATS))
+    except OSError: return False
+
 def read_pictures(
     folder:Path,
     size:int,                       # height and width wanted
@@ -96,7 +105,7 @@ def read_pictures(
     "All pictures in a folder, by their path in it."
     used, skipped, seen, files = {}, {}, set(), _listed(folder)
     of = lambda file: file.relative_to(folder).parts[0] if file.parent != folder else ''
-    sizes = Counter(map(of, files))
+    sizes = Counter(of(file) for file in files if _is_picture(file))
     for file in sorted(files, key=lambda file: not of(file) or sizes[of(file)] < OF_A_CLASS):      # of two copies the one with a class counts
         name = _text(file.relative_to(folder).as_posix())
         try:

@@ -22,6 +22,7 @@ def needed(
     if y is None:
         raise InputError("y=None: this network was built for classes and needs one for each image. "
                          "Call it as net(x, y), with y (n,) int64.")
+    if not isinstance(y, Tensor) or y.is_floating_point(): raise InputError(f"y={str(y)[:40]}: classes are a tensor of whole numbers, (n,) int64.")
     return y
 
 class ConditionalBatchNorm2d(nn.Module):

@@ -81,4 +81,4 @@ LOSSES = Registry('loss',
     minimax = Loss(d_loss_bce, g_loss_minimax),
     wgan = Loss(d_loss_wgan, g_loss_wgan, bounded=False),
     rpgan = Loss(d_loss_rpgan, g_loss_rpgan, relativistic=True))
-LOSSES.also_called |= dict(lsgan='mse', nonsaturating='bce', vanilla='bce', saturating='minimax', relativistic='rpgan', r3gan='rpgan')
+LOSSES.also_called |= dict(lsgan='mse', ns='bce', nonsaturating='bce', vanilla='bce', saturating='minimax', relativistic='rpgan', r3gan='rpgan')

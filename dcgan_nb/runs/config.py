@@ -160,9 +160,12 @@ def _with_defaults(values:dict, given:dict) -> dict:
     values = values | {k: v for k, v in late.items() if values[k] is None} | dict(dataset=dataset)
     fitting = dict(n_eval=min(values['n_eval'], ds.n_test), batch_size=min(values['batch_size'], ds.n_train),
                    feature_extractor=fitting_extractor(values['feature_extractor'], ds))
-    if dataset.startswith('folder_') and values['profile'] != 'smoke':      # few pictures, many passes: as many images as the profile has of 60,000
+    few = dataset.startswith('folder_') and values['profile'] != 'smoke'
+    if few:      # many passes: as many images as the profile has of 60,000
         fitting['epochs'] = min(MOST_EPOCHS, math.ceil(values['epochs'] * 60_000 / ds.n_train))
     values = values | {k: v for k, v in fitting.items() if k not in given}
+    if few and 'checkpoint_epochs' not in given:       # no more checkpoints than in other runs: each has the samples of all epochs so far
+        values['checkpoint_epochs'] = math.ceil(values['epochs'] / _of_recipe(values['recipe'], values['profile']).get('epochs', DEFAULTS['epochs']))
     return values if 'metrics' in given else values | dict(metrics=_fitting_metrics(values, ds))
 
 # %% ../../nbs/runs/31_config.ipynb #a93ec035
