@@ -152,8 +152,9 @@ def verdict_card(
     said = verdict_numbers(v, f'#{v.claim.id.lower()}', f'trace-{v.claim.id}')
     c, level = v.claim, f', {100*RULES[v.claim.rule].level:.0f} % interval over seeds' if 'interval' in said else ''
     p = f"; one-sided <i>p</i> = {said['p']}, corrected {said['p_holm']}" if 'p' in said else ''
-    of = f'{MEASURES[c.measure].title}{protocol_of(c, v.records)}: ' if 'effect' in said else ''
-    lines = [f'{badge(v.text)} <strong>{escape(finding(v))}</strong>', f'<span class="interval">{of}{said.get("effect", "")} {said.get("interval", "")}{level}{p}</span>']
+    better = '' if RULES[c.rule].n_arms == 1 else f', {"lower" if MEASURES[c.measure].lower_is_better else "higher"} is better'
+    of = f'{MEASURES[c.measure].title}{protocol_of(c, v.records)}{better}: ' if 'effect' in said else ''
+    lines = [f'{badge(v.text)} <strong>{escape(finding(v) or explain(v).split(". ")[0].rstrip(".").replace("`", ""))}</strong>', f'<span class="interval">{of}{said.get("effect", "")} {said.get("interval", "")}{level}{p}</span>']
     lines += filter(None, (v.because and f'<span class="because">Because {_math(v.because)}.</span>', _other_readings(v)))
     chips = ''.join(f'<span>{escape(chip)}</span>' for chip in (budget_chips(v, example) if example else ()))
     return Html(f'<div class="verdict-box {style_of(v.word)}" data-claim="{v.claim.id}" data-glyph="{glyph_of(v.word)}">'
