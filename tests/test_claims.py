@@ -340,7 +340,7 @@ def test_readings_of_a_claim_whose_first_measure_is_no_standard_score_are_found(
 
 
 def test_a_configuration_scored_in_several_ways_has_a_row_for_each_that_has_a_fid(draw):
-    made = [r | dict(data=dict(title='Fashion-MNIST'), networks=dict(g_parameters=1), run_id=str(i)) for i, r in enumerate(made_up(CLAIMS['A4'], {arm: spread(draw, 5, 3) for arm in CLAIMS['A4'].arms}))]
+    made = [r | dict(data=dict(title='Fashion-MNIST'), networks=dict(g_parameters=1, d_parameters=1), run_id=str(i)) for i, r in enumerate(made_up(CLAIMS['A4'], {arm: spread(draw, 5, 3) for arm in CLAIMS['A4'].arms}))]
     for r in made: r['metrics'] = {k: m | dict(reference=0.01) for k, m in r['metrics'].items()}
     without = made[0] | dict(metrics=dict(recall_clf_10k=dict(value=0.3, reference=0.9)), run_id='without', config=made[0]['config'] | dict(metrics=('recall',), seed=17))
     diverged = made[1] | dict(metrics={}, run_id='diverged', status='diverged', config=made[1]['config'] | dict(seed=18))

@@ -289,8 +289,8 @@ def _score_row(key:str, runs:dict) -> dict:
 
 def _run_row(r:dict) -> dict:
     "What a run cost and how it ended."
-    seconds = r['timings_s'].get('train')
-    return {'images seen': f'{images_seen(r):,}', 'training (s)': '—' if seconds is None else f'{seconds:.0f}',
+    seconds, sizes = r['timings_s'].get('train'), [r['networks'].get(f'{net}_parameters') for net in 'gd']
+    return {'images seen': f'{images_seen(r):,}', 'training (s)': '—' if seconds is None else f'{seconds:.0f}', 'parameters of G + D': ' + '.join('—' if n is None else f'{n:,}' for n in sizes),
             **({'status': r['status']} if r['status'] != 'finished' else {})}
 
 # %% ../../nbs/study/45_figures.ipynb #7bfa453f

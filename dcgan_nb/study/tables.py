@@ -91,10 +91,10 @@ def _board_row(name:str, runs:list[dict], scored:list[dict]) -> dict:
     for key in _SHOWN:
         x = [s['value'] for r in scored if (s := score(r, key))]
         if x: row[_titled(key)] = with_spread(x)
-    seconds = [r['timings_s']['train'] for r in scored if r['timings_s'].get('train')]
+    seconds = [t for r in scored if (t := r['timings_s'].get('train_cpu') or r['timings_s'].get('train'))]      # of a busy core, where they were counted
     diverged = sum(r['status'] != 'finished' for r in runs)
     return row | {'runs': f'{len(runs)}' + (f', {diverged} diverged' if diverged else ''), 'training (s)': f'{np.median(seconds):.0f}' if seconds else '',
-                  'parameters of G': f"{scored[0]['networks']['g_parameters']:,}"}
+                  'parameters of G + D': ' + '.join(f"{scored[0]['networks'][f'{net}_parameters']:,}" for net in 'gd')}
 
 # %% ../../nbs/study/49_tables.ipynb #f39ec158
 def leaderboard(
