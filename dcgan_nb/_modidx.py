@@ -1099,6 +1099,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                      'dcgan_nb.study.plan.plan': ('study/plan.html#plan', 'dcgan_nb/study/plan.py'),
                                      'dcgan_nb.study.plan.plan_table': ('study/plan.html#plan_table', 'dcgan_nb/study/plan.py'),
                                      'dcgan_nb.study.plan.print_plan': ('study/plan.html#print_plan', 'dcgan_nb/study/plan.py'),
+                                     'dcgan_nb.study.plan.print_report': ('study/plan.html#print_report', 'dcgan_nb/study/plan.py'),
                                      'dcgan_nb.study.plan.publish': ('study/plan.html#publish', 'dcgan_nb/study/plan.py'),
                                      'dcgan_nb.study.plan.training_flops': ('study/plan.html#training_flops', 'dcgan_nb/study/plan.py'),
                                      'dcgan_nb.study.plan.training_rate': ('study/plan.html#training_rate', 'dcgan_nb/study/plan.py'),

@@ -26,7 +26,7 @@ from ..runs.parameters import checked
 from ..runs.records import scan_records
 from .claims import LAYERS, chosen_claims
 from .judge import TIMES
-from .plan import print_plan
+from .plan import print_plan, print_report
 from .queue import ON_CLUSTER, asked_queue, cluster_device, place_to_run, queue_lines, write_queue
 from .repeat import audit
 from .terminal import chapter_page, example_claim, find_run, print_verdicts, run_lines, show_lines, table_lines
@@ -180,6 +180,7 @@ def _report(o) -> int:
     dcgan-nb report                       # four runs on the full Fashion-MNIST, then the book
     dcgan-nb report --profile smoke       # the same machinery in a few minutes
     """
+    print_report(o.profile, o.reports, cores=os.cpu_count() if o.cores == 'all' else o.cores)
     failed = _snakemake(o, 'book')
     if failed: print('\n'.join(['The book was not built.', *(_failures(o) or [o.why])]), file=sys.stderr)
     else: print(f'The book: open {o.reports}/_build/html/index.html')
