@@ -111,9 +111,9 @@ def training_rates(
     records:list[dict],
     device:str,
 ) -> list[float]:      # FLOP/s
-    "What training reached in each of the records that were made on such a device."
-    return [training_flops(RunConfig.planned(**r['config'])) / r['timings_s']['train'] for r in records
-            if r['config']['device'] == device and r['timings_s'].get('train')]
+    "What training reached in each of the records that were made on such a device, by the seconds of a busy core where they were counted: the others are longer where other work shared the machine."
+    return [training_flops(RunConfig.planned(**r['config'])) / seconds for r in records
+            if r['config']['device'] == device and (seconds := device == 'cpu' and r['timings_s'].get('train_cpu') or r['timings_s'].get('train'))]
 
 def training_rate(
     records:list[dict],
@@ -215,7 +215,10 @@ def print_report(
     built = (project_root()/reports/'_build/html/index.html').exists()
     if built and not missing: return
     timed = read_records(project_root()/records_dir) if missing else []
-    minutes = sum(training_flops(c) / training_rate(timed, c.device) / 60 + START_AND_SCORES for c in missing) / max(1, min(cores, len(missing)))
+    def seconds(c):      # small networks reach fewer operations in a second than large ones
+        like = [r for r in timed if (r['config']['arch'], r['config']['g_width']) == (c.arch, c.g_width)]
+        return training_flops(c) / training_rate(like or timed, c.device)
+    minutes = sum(seconds(c) / 60 + START_AND_SCORES for c in missing) / max(1, min(cores, len(missing)))
     parts = ([f'{len(missing)} of {len(runs)} runs, {min(cores, len(missing))} at a time'] if missing else []) + ([] if built else ['the book'])
     print(f'{", then ".join(parts)}: {_minutes(minutes + (not built)*BOOK / cores)} on a processor like those of the published runs.')
 
