@@ -62,6 +62,6 @@ CLAIMS.add(Claim(
     'feature', base=dict(recipe='c'), budgets=dict(cpu=_small), seeds=dict(cpu=1, full=1),
     arms={'1 channel': dict(batch_size=50), '3 channels': dict(batch_size=50, channels=3)}))
 CLAIMS.add(Claim(
-    'C4', 'The number of test samples was increased from 16 to 32 to provide a more extensive evaluation',
+    'C4', 'The number of test samples was increased from 16 to 32 to provide a more extensive evaluation of the model\'s performance.',
     'project C, Specific Code Changes', 'A setting: every run here shows 64 samples and is scored on up to '
     '10,000.', 'feature'))
