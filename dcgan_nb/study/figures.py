@@ -12,6 +12,7 @@ import base64
 import io
 from html import escape
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -265,8 +266,8 @@ def plot_ladder(
         ax.plot(x, r['advantage'], 'o', color=r['color'], ms=7)
     ax.plot([r['advantage'] for r in rungs], color='0.6', lw=1, zorder=1)
     ax.set(xticks=range(len(rungs)), xticklabels=[f"× {r['times']}\n{r['word']}" for r in rungs], xlim=(-0.5, len(rungs) - 0.5),
-           xlabel='multiple of the first budget', ylabel=f'advantage, {title}')
-    if ratio: ax.yaxis.set_major_formatter(lambda v, _: f'× {np.exp(v):.2g}')
+           xlabel='multiple of the first budget', ylabel=fill(f'advantage, {title}', 26))
+    if ratio: ax.yaxis.set_major_formatter(lambda v, _: f'× {np.exp(v):.3g}')
     ax.grid(axis='x', visible=False)
     return fig
 
