@@ -180,6 +180,7 @@ def _report(o) -> int:
     dcgan-nb report                       # four runs on the full Fashion-MNIST, then the book
     dcgan-nb report --profile smoke       # the same machinery in a few minutes
     """
+    _log(o)
     print_report(o.profile, o.reports, cores=os.cpu_count() if o.cores == 'all' else o.cores)
     failed = _snakemake(o, 'book')
     if failed: print('\n'.join(['The book was not built.', *(_failures(o) or [o.why])]), file=sys.stderr)
