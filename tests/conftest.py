@@ -282,9 +282,10 @@ def drawn(items, seed):
 
 
 def pytest_collection_modifyitems(config, items):
-    "Files whose tests call commands come first: they take longest, and no worker shall have one left when the others are done."
+    """Files whose tests are forked from pytest come first: where PyTorch has begun threads of autograd, a fork cannot train. Then those that call commands: they take
+    longest, and no worker shall have one left when the others are done."""
     calls = {item.path for item in items if 'run' in item.fixturenames}
-    items.sort(key=lambda item: item.path not in calls)
+    items.sort(key=lambda item: (not hasattr(item.module, 'Forked'), item.path not in calls))
     chosen = items[:]
     if config.getoption('--faults'): chosen = [item for item in items if item.get_closest_marker('fault')]
     elif not config.getoption('--all'): chosen = drawn(items, os.environ.get('PYTEST_XDIST_TESTRUNUID') or os.urandom(8))
