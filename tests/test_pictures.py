@@ -119,6 +119,7 @@ def test_copies_in_a_folder_that_is_no_class_take_no_picture_out_of_one_whatever
     (tmp_path/'best').mkdir()
     for path in sorted(tmp_path.glob('cats/*'))[:3]: shutil.copy(path, tmp_path/'best')
     for name in 'Thumbs.db', 'notes.txt', 'list.csv': (tmp_path/'best'/name).write_text('no picture')
+    os.mkfifo(tmp_path/'best/pipe')                       # nobody waits for what it may bring
     images = load_data(picture_set(tmp_path, 16)[0])
     assert images.info.classes == ('cats', 'dogs') and len(images.x_train) + len(images.x_test) == 120
     assert all(f'best/{path.name}' in images.info.note for path in tmp_path.glob('best/0*'))

@@ -95,6 +95,7 @@ OF_A_CLASS = 4       # pictures, at least
 
 def _is_picture(file:Path) -> bool:     # by its first bytes
     try:
+        if not file.is_file(): return False                # opening a pipe would wait for whoever writes to it
         with open(file, 'rb') as f: return f.read(4).startswith(tuple(FORMATS))
     except OSError: return False
 

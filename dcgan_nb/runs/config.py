@@ -258,7 +258,7 @@ def _refuse_progress(c:RunConfig, name:str) -> None:
     if c.lr_decay != 'constant':
         raise InputError(f"{name}={getattr(c, name)} contradicts lr_decay={c.lr_decay!r}: take lr_decay='constant', or leave {name} out.")
     make = ARCHITECTURES[c.arch]
-    if any(_grows(*of) for of in ((build_generator, make.generator, *c.g_spec.items()), (build_discriminator, make.discriminator, *c.d_spec.items()))):
+    if _grows(build_generator, make.generator, *c.g_spec.items()) or _grows(build_discriminator, make.discriminator, *c.d_spec.items()):
         raise InputError(f"{name}={getattr(c, name)} contradicts arch={c.arch!r}, whose networks grow: leave {name} out.")
 
 def _refuse_wrong_rungs(c:RunConfig) -> None:

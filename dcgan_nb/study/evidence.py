@@ -60,6 +60,10 @@ class Verdict(Evidence):
         return SIDES.get(self.word, '')
     @property
     def text(self) -> str: return self.word + (f' (leaning {self.leaning})' if self.leaning else '')
+    @property
+    def runs(self) -> list[dict]:
+        "The records it rests on, arm after arm."
+        return [r for by_seed in self.records.values() for r in by_seed.values()]
 
 # %% ../../nbs/study/42_evidence.ipynb #04bc4dd5
 def scaled_values(

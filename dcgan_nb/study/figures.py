@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CLOCKS', 'set_style', 'Text', 'Html', 'figure', 'plot_history', 'rows_to_show', 'show_samples_by_epoch',
            'show_samples', 'plain_log', 'plot_arms', 'plot_search', 'sample_rows', 'plot_course', 'plot_ladder',
-           'arrow', 'score_table', 'cost_table']
+           'arrow', 'parameters_text', 'score_table', 'cost_table']
 
 # %% ../../nbs/study/45_figures.ipynb #273b2ed3
 import base64
@@ -288,10 +288,15 @@ def _score_row(key:str, runs:dict) -> dict:
     references = (shown(r['metrics'][key]['reference']) for r in runs.values() if key in r['metrics'])
     return row | {'real reference': ' / '.join(dict.fromkeys(references))}
 
+def parameters_text(record:dict) -> str:      # '347,073 + 36,577'
+    "The numbers that training can change, of G and of D; a dash where a record does not have one."
+    sizes = [record['networks'].get(f'{net}_parameters') for net in 'gd']
+    return ' + '.join('—' if n is None else f'{n:,}' for n in sizes)
+
 def _run_row(r:dict) -> dict:
     "What a run cost and how it ended."
-    seconds, sizes = r['timings_s'].get('train'), [r['networks'].get(f'{net}_parameters') for net in 'gd']
-    return {'images seen': f'{images_seen(r):,}', 'training (s)': '—' if seconds is None else f'{seconds:.0f}', 'parameters of G + D': ' + '.join('—' if n is None else f'{n:,}' for n in sizes),
+    seconds = r['timings_s'].get('train')
+    return {'images seen': f'{images_seen(r):,}', 'training (s)': '—' if seconds is None else f'{seconds:.0f}', 'parameters of G + D': parameters_text(r),
             **({'status': r['status']} if r['status'] != 'finished' else {})}
 
 # %% ../../nbs/study/45_figures.ipynb #7bfa453f

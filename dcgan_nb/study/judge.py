@@ -200,7 +200,7 @@ def verdict_trace(
 ) -> str:                # HTML that is not shown by itself; empty if there is no effect
     "What stands behind the numbers of a verdict."
     if v.effect is None: return ''
-    c, runs = v.claim, [r for by_seed in v.records.values() for r in by_seed.values()]
+    c, runs = v.claim, v.runs
     level = f' ({100*RULES[c.rule].level:.0f} % interval in brackets)' if v.n_seeds > 1 else ''
     p = '' if v.p is None else f'{v.p:.2g}, corrected for all tests of the book {v.p_holm:.2g}'
     basis = ', '.join(filter(None, (seeds_text(v), f'profile {budget_text(v)}', runs_text(v))))

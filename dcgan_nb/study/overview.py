@@ -78,7 +78,7 @@ def three_findings(
 # %% ../../nbs/study/48_overview.ipynb #0933a9a2
 def _otherwise(v:Verdict) -> str:     # 'KID, coverage: the same'
     "What other measures of the same runs come to."
-    runs, said = [r for by_seed in v.records.values() for r in by_seed.values()], {}
+    runs, said = v.runs, {}
     for name, other in (read_otherwise(v, runs) if v.effect is not None and runs else {}).items():
         if other.n_seeds < v.n_seeds: continue          # not all runs were measured so
         said.setdefault('the same' if other.word == v.word else other.word, []).append(MEASURES[name].title)

@@ -136,7 +136,7 @@ def budget_chips(
 
 def _other_readings(v:Verdict) -> str:     # HTML
     "What other readings of a claim come to, where that is another verdict."
-    read = read_otherwise(v, [r for by_seed in v.records.values() for r in by_seed.values()]) if v.effect is not None and v.claim.readings else {}
+    read = read_otherwise(v, v.runs) if v.effect is not None and v.claim.readings else {}
     said = '; '.join(f'{MEASURES[name].title}: {other.text}' for name, other in read.items() if name in v.claim.readings and other.word != v.word)
     return said and f'<span class="because">Read otherwise, by the same runs: {escape(said)}.</span>'
 

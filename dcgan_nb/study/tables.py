@@ -22,7 +22,7 @@ from ..runs.ladder import run_of
 from ..runs.records import images_seen, scan_records, score
 from ..scores.metrics import METRICS
 from .claims import MEASURES, Claim, arm_config, arm_values, chosen_claims, claim_hash
-from .figures import Html, Text, arrow, figure
+from .figures import Html, Text, arrow, figure, parameters_text
 from .evidence import Verdict, finite, study_command
 from .judge import outcome
 from .rules import RULES, finding
@@ -94,7 +94,7 @@ def _board_row(name:str, runs:list[dict], scored:list[dict]) -> dict:
     seconds = [t for r in scored if (t := r['timings_s'].get('train_cpu') or r['timings_s'].get('train'))]      # of a busy core, where they were counted
     diverged = sum(r['status'] != 'finished' for r in runs)
     return row | {'runs': f'{len(runs)}' + (f', {diverged} diverged' if diverged else ''), 'training (s)': f'{np.median(seconds):.0f}' if seconds else '',
-                  'parameters of G + D': ' + '.join(f"{scored[0]['networks'][f'{net}_parameters']:,}" for net in 'gd')}
+                  'parameters of G + D': parameters_text(scored[0])}
 
 # %% ../../nbs/study/49_tables.ipynb #f39ec158
 def leaderboard(
