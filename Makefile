@@ -135,10 +135,10 @@ seal: $(READY)
 bench: $(READY)
 	@python -m benchmarks $(BENCH) $(call option,DEVICE)
 
-# MAKEFLAGS: `make drift` goes on after a failure (-i); the makes that tests call shall not.
+# MAKEFLAGS, ALL: `make drift` goes on after a failure (-i), `make test` takes ALL=1; the makes that tests call shall know of neither.
 test: $(READY)
 	@echo "notebooks" && OMP_NUM_THREADS=1 nbdev_test --path nbs --file_re '^[0-9][0-9]_' --n_workers 2 --timing
-	@echo "pytest" && MAKEFLAGS= OMP_NUM_THREADS=1 pytest -n 4 --dist loadfile --no-loadscope-reorder $(if $(ALL),--all)
+	@echo "pytest" && MAKEFLAGS= ALL= OMP_NUM_THREADS=1 pytest -n 4 --dist loadfile --no-loadscope-reorder $(if $(ALL),--all)
 
 # A Slurm from Debian, of four nodes on this machine, and all that goes wrong on a cluster; as root.
 test-cluster: $(READY)
