@@ -6,20 +6,23 @@
 __all__ = []
 
 # %% ../../nbs/projects/76_r.ipynb #7e401a09
+from ..runs.parameters import RECIPES
 from ..study.claims import CLAIMS, PROJECTS, Claim
 
 # %% ../../nbs/projects/76_r.ipynb #60d76c74
 PROJECTS['R'] = 'the recipes of this book'
 _faster, _hinge = dict(g_lr=1e-3, d_lr=1e-3, ema=0.999), dict(loss='hinge', penalty='r1', penalty_weight=0.5, penalty_every=16)
-_pooled = dict(recipe='best', latent_dim=100, d_options='minibatch_std=True', batch_size=16, d_lr=8e-3, beta2=0.9, ema=0.99, epochs=2)
-_unfaded = _pooled | dict(lr_decay='constant', d_options='')
+_best = RECIPES['best']
+RECIPES['best_before'] = _best | dict(latent_dim=100, d_options='minibatch_std=True', batch_size=16, d_lr=8e-3, beta2=0.9, ema=0.99,
+                                      cpu=_best['cpu'] | dict(batch_size=16, epochs=2))
+_unfaded = dict(recipe='best_before', lr_decay='constant', d_options='')
 
 CLAIMS.add(Claim(
     'R1', 'what the field found since 2015, put together, draws better than any step on the way, at the same cost', 'this book, of its own recipe',
     'Of the seven steps from DCGAN to the recipe best, the last has the lowest FID, or misses it by less than a factor of 1.1.', 'best', also=('recall', 'is'),
     arms={'7: less noise, every place scored': dict(recipe='best'), '1: DCGAN': {}, '2: faster, averaged': _faster, '3: hinge, R₁': _faster | _hinge,
           '4: residual': _unfaded | _faster | dict(beta1=0.5, beta2=0.999, batch_size=32), '5: no momentum, high rates, small batches': _unfaded,
-          '6: faded, minibatch deviation': _pooled}))
+          '6: faded, minibatch deviation': dict(recipe='best_before')}))
 CLAIMS.add(Claim(
     'R2', 'told what to draw, the same recipe draws better', 'this book, of its own recipe', 'With labels the recipe best reaches a lower FID than without.', 'better',
     arms={'with labels': dict(recipe='best_cond'), 'without': dict(recipe='best')}, also=('recall', 'is')))
