@@ -465,6 +465,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                       'dcgan_nb.runs.config._merged': ('runs/config.html#_merged', 'dcgan_nb/runs/config.py'),
                                       'dcgan_nb.runs.config._of_architecture': ( 'runs/config.html#_of_architecture',
                                                                                  'dcgan_nb/runs/config.py'),
+                                      'dcgan_nb.runs.config._of_networks': ('runs/config.html#_of_networks', 'dcgan_nb/runs/config.py'),
                                       'dcgan_nb.runs.config._of_recipe': ('runs/config.html#_of_recipe', 'dcgan_nb/runs/config.py'),
                                       'dcgan_nb.runs.config._of_record': ('runs/config.html#_of_record', 'dcgan_nb/runs/config.py'),
                                       'dcgan_nb.runs.config._option': ('runs/config.html#_option', 'dcgan_nb/runs/config.py'),

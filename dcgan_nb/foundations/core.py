@@ -33,10 +33,11 @@ def first_line(
 # %% ../../nbs/foundations/01_core.ipynb #50cdc840
 def nearest(
     name,    # what the user wrote; anything, it is converted to text
-    known,   # iterable of the names that exist
+    known,   # iterable of the names that exist; a registry, which knows what else they are called
 ) -> str:    # ` Did you mean 'hinge'?`, or an empty string if nothing is near
     "A suggestion, ready to be appended to an error message."
     wanted, by_lower = str(name).lower(), {k.lower(): k for k in known}
+    if ours := getattr(known, 'also_called', {}).get(wanted.replace('-', '_')): return f" Did you mean {ours!r}?"
     close = get_close_matches(wanted, by_lower, n=3, cutoff=0.6)
     if not close: return ""
     best = min(close, key=lambda k: (-SequenceMatcher(None, k, wanted).ratio(), k[:1] != wanted[:1], len(k)))    # of equally good ones one that begins alike
@@ -64,8 +65,7 @@ class Registry(dict):
         if name in self: return self[name]
         for make in self.makers:
             if (part := make(name)) is not None: return part
-        ours = self.also_called.get(str(name).lower())
-        raise InputError(f"{self.kind}={name!r} is not known.{f' Did you mean {ours!r}?' if ours else nearest(name, self)} Known: {', '.join(self)}.")
+        raise InputError(f"{self.kind}={name!r} is not known.{nearest(name, self)} Known: {', '.join(self)}.")
 
 # %% ../../nbs/foundations/01_core.ipynb #9abd6f44
 def project_root() -> Path:

@@ -105,6 +105,7 @@ HEADS = Registry('head',
     projection_unscaled = lambda n_features, class_weight: Projection(n_features, scaled=False),
     classes = lambda n_features, class_weight: ClassLoss(class_weight),
     concat = None)
+HEADS.also_called |= dict(acgan='classes', auxiliary='classes')
 
 def label_maps(size:int, n_classes:int=0, head:str='projection') -> list:
     "D's layers before the image's first: one more channel, or none."
@@ -153,3 +154,4 @@ def cdcgan_discriminator(
     return Network(*first, *layers, *score_layers(linear.in_features, n_classes, head, class_weight))
 
 ARCHITECTURES['cdcgan'] = Architecture(cdcgan_generator, cdcgan_discriminator, choices=dict(labels=LABELS, head=HEADS))
+ARCHITECTURES.also_called |= dict(cgan='cdcgan', acgan='cdcgan')

@@ -176,11 +176,9 @@ def _build(arch:str, player:str, given:dict) -> Network:
     known = signature(function).parameters
     for name in given:
         if name not in known:
-            raise InputError(f"{name}={given[name]!r}: the {player} of arch={arch!r} has no such argument."
-                             f"{nearest(name, known)} It has {', '.join(known)}.")
+            raise InputError(f"{name}={given[name]!r}: the {player} of arch={arch!r} has no such argument.{nearest(name, known)} It has {', '.join(known)}.")
     check_size(arch, given['size'])
-    with torch.random.fork_rng(devices=[]):   # layers draw default weights: the global numbers must not move
-        net = function(**own | given)
+    with torch.random.fork_rng(devices=[]): net = function(**own | given)   # layers draw default weights: the global numbers must not move
     if type(net) is nn.Sequential: net.__class__ = Network
     net.spec = dict(arch=arch, **own | given)
     return net
@@ -266,8 +264,10 @@ def generate(
 ) -> Tensor:              # (n, c, h, w) float32 in [−1, 1], on the same device
     "The images a generator makes of given noise, in eval mode; G is left as it was."
     if not isinstance(z, Tensor): raise InputError(f"z={z!r} is no noise: a tensor (n, latent_dim) is wanted, as torch.randn(64, G.spec['latent_dim']).")
-    if (size := getattr(G, 'spec', {}).get('latent_dim', z.shape[-1])) != z.shape[-1]: raise InputError(f"z has {z.shape[-1]} numbers for each image, and this generator takes {size}.")
+    size, n_classes = (getattr(G, 'spec', {}).get(name, default) for name, default in (('latent_dim', z.shape[-1]), ('n_classes', 0)))
+    if size != z.shape[-1]: raise InputError(f"z has {z.shape[-1]} numbers for each image, and this generator takes {size}.")
     if y is not None and len(y) != len(z): raise InputError(f"{len(z)} rows of noise and {len(y)} classes: one class is wanted for each.")
+    if n_classes and y is not None and not set(y.tolist()) <= set(range(n_classes)): raise InputError(f"y has classes {y.min()} … {y.max()}, and this generator draws 0 … {n_classes - 1}.")
     labels = [None] * len(z) if y is None else y.split(batch_size)
     with eval_mode(G): return torch.cat([G(*part).float() for part in zip(z.split(batch_size), labels)])
 

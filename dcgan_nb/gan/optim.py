@@ -33,6 +33,7 @@ LR_DECAYS = Registry('lr_decay', constant=None, linear=lambda share: 1 - share, 
 # %% ../../nbs/gan/16_optim.ipynb #3ccd45b5
 PRECISIONS = Registry('precision',        # name → fast type; None: no autocast
     float32=None, tf32=None, bf16=torch.bfloat16, amp=torch.float16)
+PRECISIONS.also_called |= dict(fp16='amp', float16='amp', half='amp', mixed='amp', bfloat16='bf16', fp32='float32')
 
 def autocast(precision:str, device:torch.device) -> torch.autocast:
     "The context in which the forward passes run."

@@ -66,3 +66,4 @@ def wgan_gp(
 # %% ../../nbs/gan/14_penalties.ipynb #8dadfe2c
 # name → function of (D, x_real, x_fake, y), which gives a scalar; None: no penalty
 PENALTIES = Registry('penalty', none=None, r1=r1, r2=r2, r1r2=r1r2, wgan_gp=wgan_gp)
+PENALTIES.also_called |= dict(gp='wgan_gp', gradient_penalty='wgan_gp')

@@ -148,6 +148,7 @@ def resnet_discriminator(
 
 # %% ../../nbs/gan/12_residual.ipynb #8d386cf2
 ARCHITECTURES['resnet'] = Architecture(resnet_generator, resnet_discriminator, g_init='glorot', d_init='glorot', choices=dict(head=HEADS))
+ARCHITECTURES.also_called |= dict(sngan='resnet', progan='progressive')
 
 # %% ../../nbs/gan/12_residual.ipynb #d75e46d3
 GROWN = 0.5     # share of training after which networks have their full size

@@ -14,6 +14,7 @@ from ast import literal_eval
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from shlex import quote
 
 import torch
@@ -169,12 +170,17 @@ def _with_defaults(values:dict, given:dict) -> dict:
     return values if 'metrics' in given else values | dict(metrics=_fitting_metrics(values, ds))
 
 # %% ../../nbs/runs/31_config.ipynb #a93ec035
+def _of_networks(name:str) -> str:
+    "Where an option of some architecture's networks is set."
+    for arch, player in product(ARCHITECTURES, 'gd'):
+        if name in _own(arch, player).keys() - ARGUMENTS.values() - PARAMETERS.also_called.keys():
+            return f" It is an option of networks: arch={arch!r}, {player}_options='{name}={_own(arch, player)[name]}'."
+    return ''
+
 def _all_checked(given:dict) -> dict:
     "The values that are given, each checked by itself; None counts as not given."
     for name in given:
-        if name not in PARAMETERS:
-            raise InputError(f"parameter {name!r} is not known.{nearest(name, PARAMETERS)} "
-                             f"Known: {', '.join(PARAMETERS)}.")
+        if name not in PARAMETERS: raise InputError(f"parameter {name!r} is not known.{_of_networks(name) or nearest(name, PARAMETERS)} Known: {', '.join(PARAMETERS)}.")
     return {name: checked(name, value) for name, value in given.items() if value is not None}
 
 def _resolve(given:dict, here:bool=True) -> RunConfig:

@@ -132,7 +132,9 @@ class Parameters(_Places, _Scoring, _Training, _Networks, _Task):
     "Everything that can be set about a run; `RunConfig` fills it."
 
 PLACES = tuple(f.name for f in fields(Parameters) if f.metadata.get('place'))
-PARAMETERS = {f.name: f for f in fields(Parameters)}
+PARAMETERS = Registry('parameter', **{f.name: f for f in fields(Parameters)})
+PARAMETERS.also_called |= dict(lr='g_lr', nz='latent_dim', z_dim='latent_dim', ngf='g_width', ndf='d_width', n_critic='d_steps', bs='batch_size', n_epochs='epochs',
+                               gp_weight='penalty_weight', fp16='precision', diffaugment='augment', n_classes='conditional')
 DEFAULTS = {name: f.default for name, f in PARAMETERS.items()}
 
 # %% ../../nbs/runs/30_parameters.ipynb #5ad0c7e1

@@ -157,7 +157,7 @@ def precision_recall(
     k_density:int=5,        # neighbors, for density and coverage
 ) -> dict[str, float]:      # precision, recall, coverage: 0 … 1; density: ≥ 0, 1 on average if nothing differs
     "Improved precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020)."
-    real, fake = _checked(real, 'real features', k_density + 1), _checked(fake, 'fake features', k_density + 1)
+    real, fake = (_checked(x, f'{what} features', max(k, k_density) + 1) for x, what in ((real, 'real'), (fake, 'fake')))
     r_real, wide = _radii(real, k, k_density)
     r_fake, _ = _radii(fake, k, k_density)
     hits = dict.fromkeys(('precision', 'density'), 0.0)
