@@ -101,6 +101,8 @@ def test_the_book_is_made_from_scratch_where_a_title_has_changed(workflow, tmp_p
     done, _ = workflow('book')
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert all((reports/'book'/page).is_file() for page in PAGES)
+    shown = [(int(k), int(n), page) for k, n, page in re.findall(r'^page (\d+) of (\d+)  \S*/book/(\S+)$', done.stdout, re.M)]
+    assert {page for *_, page in shown} >= set(missing) and {n for _, n, _ in shown} == {len(shown)} == {max(k for k, *_ in shown)}, done.stdout
     assert {p.stem for p in stale.parent.iterdir()} == {RunConfig.resolve(profile='smoke', **given).run_id for given in EXAMPLES.values()}, 'the page of another run has gone'
     kept.touch()
     assert '"# How fast, ' in page.read_text()

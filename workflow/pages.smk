@@ -1,5 +1,7 @@
 # The pages: executed notebooks, as many at a time as there are cores, and so each with the threads that its rule has.
-PAPERMILL = 'echo "page {output}"; OMP_NUM_THREADS={threads} python -S workflow/execute.py --no-progress-bar --log-level WARNING'
+MADE = f'{BOOK}/.made'      # a line for each page that was begun; how many there will be is known when the workflow starts
+PAGE = 'echo >> "{MADE}"; echo "page $(grep -c ^ "{MADE}") of $PAGES  {output}"; '
+PAPERMILL = PAGE + 'OMP_NUM_THREADS={threads} python -S workflow/execute.py --no-progress-bar --log-level WARNING'
 
 # The page of an example is its run's notebook under a title of its own.
 rule example:
@@ -67,4 +69,4 @@ rule front_page:
 rule readme:
     input: 'nbs/readme.ipynb'
     output: f'{BOOK}/readme.ipynb'
-    shell: 'echo "page {output}"; cp {input:q} {output:q}'
+    shell: PAGE + 'cp {input:q} {output:q}'
