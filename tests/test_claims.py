@@ -20,12 +20,14 @@ from dcgan_nb.foundations.datasets import DATASETS
 from dcgan_nb.gan.state import init
 from dcgan_nb.gan.train import d_step, g_step
 from dcgan_nb.runs.config import PLACES, PROFILES, RunConfig, identity
+from dcgan_nb.runs.records import read_records
 from dcgan_nb.scores.metrics import METRICS
 from dcgan_nb.study.claims import (CLAIMS, MEASURES, PROJECTS, SEEDS, arm_config, arm_records, best_profile, chosen_claims, config_key,
                                    indexed, measured, n_seeds)
 from dcgan_nb.study.judge import at_equal_updates, courses, judge, on_rung, outcome, read_otherwise
 from dcgan_nb.study.plan import how_far, plan, plan_table, training_flops
 from dcgan_nb.study.evidence import TUNING, runs_text
+from dcgan_nb.study.pages import verdict_card
 from dcgan_nb.study.rules import MIN_SEEDS, RULES, explain
 from dcgan_nb.study.stats import holm
 from dcgan_nb.study.tables import leaderboard
@@ -337,6 +339,16 @@ def test_readings_of_a_claim_whose_first_measure_is_no_standard_score_are_found(
         for r in records[:]: r['metrics'] = dict(r['metrics'], fid_clf_10k=dict(value=draw.uniform(4, 6)))
         assert [*read_otherwise(judge(records, 'Z9')['Z9'], records)] == ['fid']
     finally: del CLAIMS['Z9']
+
+
+def test_the_box_of_a_verdict_says_what_each_other_reading_comes_to():
+    records = [*read_records(ROOT/'reports/records')]
+    loose = [v for v in judge(records).values() if v.claim.readings and v.effect is not None]
+    assert {v.word == other.word for v in loose for name, other in read_otherwise(v, v.runs).items() if name in v.claim.readings} == {True, False}
+    for v in loose:
+        said, read = str(verdict_card(v)), read_otherwise(v, v.runs)
+        for name in v.claim.readings: assert (f'{MEASURES[name].title}: {read[name].text}' in said) if name in read else f'{MEASURES[name].title}: ' not in said, v.claim.id
+    assert 'Read otherwise' not in str(verdict_card(next(v for v in judge(records).values() if not v.claim.readings and v.effect is not None)))
 
 
 def test_a_configuration_scored_in_several_ways_has_a_row_for_each_that_has_a_fid(draw):

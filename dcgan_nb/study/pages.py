@@ -135,9 +135,9 @@ def budget_chips(
             *filter(None, (*few, f'profile {budget_text(v)}', runs_text(v), 'all arms fail: recall below 1 %' if all_fail(v) else ''))]
 
 def _other_readings(v:Verdict) -> str:     # HTML
-    "What other readings of a claim come to, where that is another verdict."
+    "What other readings of a claim come to."
     read = read_otherwise(v, v.runs) if v.effect is not None and v.claim.readings else {}
-    said = '; '.join(f'{MEASURES[name].title}: {other.text}' for name, other in read.items() if name in v.claim.readings and other.word != v.word)
+    said = '; '.join(f'{MEASURES[name].title}: {other.text}' for name, other in read.items() if name in v.claim.readings)
     return said and f'<span class="because">Read otherwise, by the same runs: {escape(said)}.</span>'
 
 def _math(text:str) -> str:
