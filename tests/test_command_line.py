@@ -220,7 +220,8 @@ def test_runs_and_show_tell_of_real_folders(run, tmp_path, capsys):
     (tmp_path/'runs/a_broken_one').mkdir()
     shown = make(run, 'runs', f'REPORTS={tmp_path}').stdout
     record = json.loads((published/'record.json').read_text())
-    assert re.search(f'{published.name} +finished +{record["config"]["profile"]}', shown) and re.search('a_broken_one +no record.json', shown)
+    (fid,) = (f"{m['value']:.4g} \\(clf, 10k\\)" for key, m in record['metrics'].items() if key == 'fid_clf_10k')
+    assert re.search(f'{published.name} +finished +{record["config"]["profile"]} +{fid} ', shown) and re.search('a_broken_one +no record.json', shown)
     def said(*words):
         assert main([*map(str, words)]) == 0
         return capsys.readouterr().out

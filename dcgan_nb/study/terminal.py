@@ -16,7 +16,7 @@ from pathlib import Path
 from ..foundations.core import InputError, nearest, project_root
 from ..runs.config import rerun_command
 from ..runs.ladder import rungs
-from ..runs.records import code_text, read_record, read_second_look, scan_records, score, why_unfinished
+from ..runs.records import code_text, read_record, read_second_look, scan_records, why_unfinished
 from ..runs.run import published_lines, score_lines
 from .claims import MEASURES, SEEDS, Claim, Records, arm_records, chosen_claims, study_records
 from .evidence import Verdict, budget_text, runs_text, went_wrong
@@ -98,9 +98,10 @@ def run_lines(
         return [f'no runs yet in {reports}/runs. Some that take seconds: make study CLAIM={claim} PROFILE=smoke (dcgan-nb study {claim} --profile smoke)']
     rows = [('run', 'status', 'profile', 'FID', 'written')]
     for r in records:
-        fid, notes = score(r, 'fid'), [*r['flags'], *['changed code'] * bool(r['code']['dirty'])]
+        fid = [f"{m['value']:.4g} ({', '.join(key.split('_')[1:])})" for key, m in r['metrics'].items() if key.startswith('fid_')]
+        notes = [*r['flags'], *['changed code'] * bool(r['code']['dirty'])]
         rows.append((r['run_id'], r['status'] + (f" ({', '.join(notes)})" if notes else ''), r['config']['profile'],
-                     f"{fid['value']:.4g}" if fid else '', r['written'][:16].replace('T', ' ')))
+                     *(fid or ['']), r['written'][:16].replace('T', ' ')))
     rest = [f'{Path(folder).name}  {reason[:160]}' for folder, reason in unused.items()]
     return table_lines(rows) + (['', 'without a record:', *rest] if rest else [])
 
