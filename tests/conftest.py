@@ -239,6 +239,18 @@ def browser():
         browser.close()
 
 
+def opened(browser, folder, body, *scripts, hash='', width=1000, **context):
+    "A page of the book that has this inside, from a file, with these scripts of `nbs/assets`; errors and requests to elsewhere are found in its `wrong`."
+    for name in (*scripts, 'book.css'): shutil.copy(ROOT/'nbs/assets'/name, folder/name)
+    (folder/'page.html').write_text('<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="book.css"><body>' + body.replace('_static/', ''))
+    page = browser.new_page(viewport=dict(width=width, height=900), **context)
+    page.wrong = []
+    page.on('pageerror', lambda e: page.wrong.append(str(e)))
+    page.on('request', lambda r: r.url.startswith('file:') or page.wrong.append(r.url))
+    page.goto((folder/'page.html').as_uri() + hash)
+    return page
+
+
 def serious_violations(page):
     "What axe-core finds on a page and calls serious or critical."
     from axe_playwright_python.sync_playwright import Axe

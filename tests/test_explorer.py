@@ -3,11 +3,10 @@ import json
 import math
 import os
 import random
-import shutil
 from dataclasses import replace
 
 import pytest
-from conftest import CHROMIUM, ROOT
+from conftest import CHROMIUM, ROOT, opened
 
 from dcgan_nb.foundations.core import load_projects
 from dcgan_nb.study.claims import CLAIMS, PROJECTS, Claim, arm_config
@@ -138,16 +137,7 @@ def made_up(monkeypatch):
     return Study(records, courses(records, 'Z'))
 
 
-def opened(browser, folder, data, hash='', width=1000, **context):
-    "The page from a file; errors and requests to elsewhere fail the test."
-    for name in ('rules.js', 'sensitivity.js', 'book.css'): shutil.copy(ROOT/'nbs/assets'/name, folder/name)
-    (folder/'page.html').write_text('<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="book.css"><body>' + sensitivity(data).replace('_static/', ''))
-    page = browser.new_page(viewport=dict(width=width, height=900), **context)
-    page.wrong = []
-    page.on('pageerror', lambda e: page.wrong.append(str(e)))
-    page.on('request', lambda r: r.url.startswith('file:') or page.wrong.append(r.url))
-    page.goto((folder/'page.html').as_uri() + hash)
-    return page
+def explorer(browser, folder, data, hash='', width=1000): return opened(browser, folder, sensitivity(data), 'rules.js', 'sensitivity.js', hash=hash, width=width)
 
 
 def shown(page): return page.get_by_role('status').inner_text()
@@ -166,7 +156,7 @@ def judged(study, id, times, delta=None, without=()):
 
 
 def test_a_reader_changes_delta_seeds_and_budget_and_shares_it(browser, made_up, tmp_path):
-    page = opened(browser, tmp_path, page_data(made_up))
+    page = explorer(browser, tmp_path, page_data(made_up))
     assert made_up.verdicts['Z1'].text == 'depends on the budget' and published(page).startswith('Published: depends on the budget')
     page.get_by_label('Budget').select_option('1')
     assert shown(page).startswith('As chosen here: supported')
@@ -187,7 +177,7 @@ def test_a_reader_changes_delta_seeds_and_budget_and_shares_it(browser, made_up,
         assert shown(page).startswith(f'As chosen here: {v.text}') and f'p = {v.p:.2g}' in shown(page) and f'{v.n_seeds} seeds' in shown(page)
         assert page.locator('svg circle.out').count() == 2*len(without)
     assert 'undecided (leaning for)' in shown(page) and 'If so few seeds could decide: supported' in shown(page)
-    again = opened(browser, tmp_path, page_data(made_up), hash=page.url[page.url.index('#'):])
+    again = explorer(browser, tmp_path, page_data(made_up), hash=page.url[page.url.index('#'):])
     assert shown(again) == shown(page) and not again.get_by_role('checkbox', name='3').is_checked()
     page.get_by_role('button', name='As published').click()
     assert page.url.endswith('#sensitivity&claim=Z1') and page.get_by_role('checkbox', name='3').is_checked()
@@ -196,7 +186,7 @@ def test_a_reader_changes_delta_seeds_and_budget_and_shares_it(browser, made_up,
 
 
 def test_what_is_not_judged_in_the_browser_says_so(browser, made_up, tmp_path):
-    page = opened(browser, tmp_path, page_data(made_up), '#sensitivity&claim=Z2')
+    page = explorer(browser, tmp_path, page_data(made_up), '#sensitivity&claim=Z2')
     assert 'not judged in the browser' in shown(page) or 'no runs yet' in shown(page)
     page.get_by_label('Claim').select_option('Z3')
     assert 'There are no runs yet' in shown(page) and published(page).startswith('Published: not run')
@@ -209,7 +199,7 @@ def test_what_is_not_judged_in_the_browser_says_so(browser, made_up, tmp_path):
 @pytest.mark.parametrize('hash', ['#sensitivity&claim=nobody&delta=x', '#sensitivity&delta=1e99&out=77,-1&budget=3', '#a0', '#sensitivity&claim=Z1&out=0,1,2,3,4,5,6'])
 @pytest.mark.parametrize('width', [390, 1280])
 def test_any_address_shows_something_sensible_on_any_screen(hash, width, browser, made_up, tmp_path):
-    page = opened(browser, tmp_path, page_data(made_up), hash, width)
+    page = explorer(browser, tmp_path, page_data(made_up), hash, width)
     assert shown(page).startswith('As chosen here: ') and not page.wrong
     assert page.evaluate('document.documentElement.scrollWidth') <= width
     box = page.locator('.sensitivity svg').bounding_box()
@@ -219,7 +209,7 @@ def test_any_address_shows_something_sensible_on_any_screen(hash, width, browser
 
 def test_the_published_claims_open_as_they_were_published(browser, study, tmp_path):
     data = page_data(study)
-    page = opened(browser, tmp_path, data)
+    page = explorer(browser, tmp_path, data)
     ids = [c['id'] for c in data['claims'] if 'claim' in c]
     for id in random.sample(ids, 12):
         page.get_by_label('Claim').select_option(id)

@@ -1,13 +1,12 @@
 "GAN Lab in a real browser: its hand-written formulas beside the library's through autograd, its training beside PyTorch's, and what a reader can do."
 import os
 import random
-import shutil
 import statistics
 
 import numpy as np
 import pytest
 import torch
-from conftest import CHROMIUM, ROOT
+from conftest import CHROMIUM, ROOT, opened
 
 from dcgan_nb.gan.losses import LOSSES
 from dcgan_nb.gan.penalties import PENALTIES
@@ -197,16 +196,7 @@ def test_a_preset_shows_what_it_says(name, computer):
 
 # The page
 
-def opened(browser, folder, hash='', width=1000, **context):
-    "The page from a file; errors and requests to elsewhere fail the test."
-    for name in ('lab.js', 'book.css'): shutil.copy(ROOT/'nbs/assets'/name, folder/name)
-    (folder/'page.html').write_text('<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="book.css"><body>' + gan_lab().replace('_static/', ''))
-    page = browser.new_page(viewport=dict(width=width, height=900), **context)
-    page.wrong = []
-    page.on('pageerror', lambda e: page.wrong.append(str(e)))
-    page.on('request', lambda r: r.url.startswith('file:') or page.wrong.append(r.url))
-    page.goto((folder/'page.html').as_uri() + hash)
-    return page
+def lab(browser, folder, hash='', width=1000, **context): return opened(browser, folder, gan_lab(), 'lab.js', hash=hash, width=width, **context)
 
 
 def pictures(page): return page.evaluate('Array.from(document.querySelectorAll(".lab canvas"), c => c.toDataURL())')
@@ -216,7 +206,7 @@ def said(page): return page.get_by_role('status').inner_text()
 
 
 def test_a_reader_plays_by_the_keyboard(browser, tmp_path):
-    page = opened(browser, tmp_path)
+    page = lab(browser, tmp_path)
     assert page.get_by_role('button', name='R₁ converges').get_attribute('aria-pressed') == 'true' and said(page) == ''
     begin = pictures(page)
     page.get_by_role('button', name='Step').press('Enter')
@@ -237,7 +227,7 @@ def test_a_reader_plays_by_the_keyboard(browser, tmp_path):
     page.get_by_role('spinbutton', name='Seed').press('Tab')
     for part in 'preset=r1', 'penalty=none', 'both=true', 'seed=7': assert part in page.url
     for _ in range(3): page.get_by_role('button', name='Step').press('Enter')
-    again = opened(browser, tmp_path, page.url[page.url.index('#'):])
+    again = lab(browser, tmp_path, page.url[page.url.index('#'):])
     for _ in range(3): again.get_by_role('button', name='Step').press('Enter')
     assert said(again) == said(page) != '' and pictures(again) == pictures(page), 'whoever opens the address sees the same'
     assert not page.wrong + again.wrong
@@ -246,7 +236,7 @@ def test_a_reader_plays_by_the_keyboard(browser, tmp_path):
 
 def test_a_preset_starts_but_not_where_little_motion_is_wanted(browser, tmp_path):
     for motion, label in ('no-preference', 'Pause'), ('reduce', 'Start'):
-        page = opened(browser, tmp_path, reduced_motion=motion)
+        page = lab(browser, tmp_path, reduced_motion=motion)
         page.get_by_role('button', name='Mode collapse').click()
         assert page.locator('.lab .go').inner_text() == label and page.url.endswith('#lab&preset=collapse')
         assert page.locator('.lab .see').inner_text() == PRESETS['collapse']['see'] and not page.wrong
@@ -256,7 +246,7 @@ def test_a_preset_starts_but_not_where_little_motion_is_wanted(browser, tmp_path
 @pytest.mark.parametrize('hash', ['', '#lab&preset=nobody&loss=x&weight=&seed=1e99&lr=nan&both=7', '#lab&preset=vanishing&seed=-3&ahead=99', '#lab&preset=__proto__', '#a0'])
 @pytest.mark.parametrize('width', [390, 1280])
 def test_any_address_shows_something_sensible_on_any_screen(hash, width, browser, tmp_path):
-    page = opened(browser, tmp_path, hash, width)
+    page = lab(browser, tmp_path, hash, width)
     page.get_by_role('button', name='Step').click()
     assert said(page).count('Step 1:') == 2 and 'NaN' not in said(page) and not page.wrong
     assert page.evaluate('document.documentElement.scrollWidth') <= width
