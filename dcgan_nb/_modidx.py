@@ -939,6 +939,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                                                                     'dcgan_nb/study/figures.py'),
                                         'dcgan_nb.study.figures._mark_reference': ( 'study/figures.html#_mark_reference',
                                                                                     'dcgan_nb/study/figures.py'),
+                                        'dcgan_nb.study.figures._raised': ('study/figures.html#_raised', 'dcgan_nb/study/figures.py'),
                                         'dcgan_nb.study.figures._row_of_samples': ( 'study/figures.html#_row_of_samples',
                                                                                     'dcgan_nb/study/figures.py'),
                                         'dcgan_nb.study.figures._run_row': ('study/figures.html#_run_row', 'dcgan_nb/study/figures.py'),

@@ -117,11 +117,13 @@ def show_samples(
     return fig
 
 # %% ../../nbs/study/45_figures.ipynb #d54f61ab
+def _raised(n:int) -> str: return str(n).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))
+
 def plain_log(axis) -> None:
-    "Labels 1, 2, 5, 10 … on a logarithmic axis, or evenly spaced ones if it spans little."
+    "Labels 1, 2, 5, 10 … on a logarithmic axis, powers of ten if it spans many of them, evenly spaced ones if it spans little."
     low, high = sorted(axis.get_view_interval())
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 8*low else MaxNLocator(4))
-    axis.set_major_formatter('{x:g}')
+    axis.set_major_locator(LogLocator() if high > 1000*low else LogLocator(subs=(1, 2, 5)) if high > 5*low else MaxNLocator(4, steps=[1, 5, 10]))      # steps that 1 is among
+    axis.set_major_formatter(lambda x, _: f'10{_raised(round(np.log10(x)))}' if f'{x:g}'.startswith('1e') else f'{x:g}')
     axis.set_minor_locator(NullLocator())
 
 def _strip(ax, x:list[float], y:int, color, log:bool, interval) -> None:
@@ -258,16 +260,19 @@ def plot_ladder(
     ratio:bool=True,       # are the values logarithms of ratios?
 ):                         # the figure
     "The advantage of the first arm, with intervals, over the budget."
-    fig, ax = plt.subplots(figsize=(1.6 + 1.3*len(rungs), 2.8), layout='constrained')
-    ax.axhspan(-delta, delta, color='0.92', zorder=0)
-    ax.axhline(0, color='0.5', lw=1)
+    (fig, ax), scaled = plt.subplots(figsize=(1.6 + 1.3*len(rungs), 2.8), layout='constrained'), np.exp if ratio else np.asarray
+    ax.axhspan(scaled(-delta), scaled(delta), color='0.92', zorder=0)
+    ax.axhline(scaled(0), color='0.5', lw=1)
     for x, r in enumerate(rungs):
-        ax.plot([x, x], [r['low'], r['high']], color=r['color'], lw=2)
-        ax.plot(x, r['advantage'], 'o', color=r['color'], ms=7)
-    ax.plot([r['advantage'] for r in rungs], color='0.6', lw=1, zorder=1)
+        ax.plot([x, x], scaled([r['low'], r['high']]), color=r['color'], lw=2)
+        ax.plot(x, scaled(r['advantage']), 'o', color=r['color'], ms=7)
+    ax.plot(scaled([r['advantage'] for r in rungs]), color='0.6', lw=1, zorder=1)
     ax.set(xticks=range(len(rungs)), xticklabels=[f"× {r['times']}\n{r['word']}" for r in rungs], xlim=(-0.5, len(rungs) - 0.5),
            xlabel='multiple of the first budget', ylabel=fill(f'advantage, {title}', 26))
-    if ratio: ax.yaxis.set_major_formatter(lambda v, _: f'× {np.exp(v):.3g}')
+    if ratio:
+        ax.set_yscale('log')
+        plain_log(ax.yaxis)
+        ax.yaxis.set_major_formatter('× {x:g}')
     ax.grid(axis='x', visible=False)
     return fig
 

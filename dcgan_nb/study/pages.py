@@ -114,7 +114,7 @@ def plot_claim(
     order = _order(claim, arms)
     for ax, name in zip(axes.flat, names):
         m = MEASURES[name]
-        plot_arms(arm_values(claim, arms, name), f'{m.title} {arrow(m)}', m.unit, log=m.ratio, interval=_interval, order=order, ax=ax)
+        plot_arms(arm_values(claim, arms, name), f'{m.title}{protocol_of(replace(claim, measure=name), arms)} {arrow(m)}', m.unit, log=m.ratio, interval=_interval, order=order, ax=ax)
     return fig
 
 # %% ../../nbs/study/47_pages.ipynb #4b792003
