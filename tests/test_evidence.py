@@ -8,9 +8,10 @@ import torch
 from conftest import EXECUTE
 
 from dcgan_nb.gan.networks import build_generator, generate, load_generator, save_generator
+from dcgan_nb.runs.ladder import run_of
 from dcgan_nb.runs.records import read_record
-from dcgan_nb.study.claims import CLAIMS, arm_records, study_records
-from dcgan_nb.study.judge import judge
+from dcgan_nb.study.claims import CLAIMS, study_records
+from dcgan_nb.study.judge import courses, outcome
 from dcgan_nb.study.plan import publish
 from dcgan_nb.study.rules import effect_text
 
@@ -22,14 +23,18 @@ def html(path):
     return '\n'.join(shown)
 
 
+def verdict_on_a0(runs='no/such/folder', prefer='published'):
+    "On the rung that counts."
+    return outcome(courses(study_records(runs, prefer=prefer), 'A0', prefer)['A0'])
+
+
 @pytest.fixture(scope='module')
 def repeated(tmp_path_factory):
     "Runs of one's own: A0 once more, seed 0 with another FID and from changed code, seed 1 as it was published."
     runs = tmp_path_factory.mktemp('runs')
-    arms = arm_records(CLAIMS['A0'], study_records('no/such/folder'), 'cpu')
-    for factor, by_seed in zip((0.5, 1.5), arms.values()):
+    for factor, by_seed in zip((0.5, 1.5), verdict_on_a0().records.values()):
         for seed in (0, 1):
-            folder = runs/by_seed[seed]['run_id']
+            folder = runs/run_of(by_seed[seed])
             shutil.copytree(by_seed[seed]['folder'], folder)
             record = json.loads((folder/'record.json').read_text())
             if seed == 0:
@@ -56,7 +61,7 @@ def of_claim(text, id):
 
 
 def test_own_runs_do_not_replace_published_ones_silently_and_differences_are_shown(chapter, repeated):
-    published = judge(study_records('no/such/folder'))['A0']
+    published = verdict_on_a0()
     part = of_claim(chapter('project_a'), 'A0')
     assert effect_text(published) in part and 'runs: published.' in part and 'uncommitted' not in part
     assert 'Repeated here:** 4 of these runs are published and were run again; 2 came out the same.' in part
@@ -64,13 +69,13 @@ def test_own_runs_do_not_replace_published_ones_silently_and_differences_are_sho
 
 
 def test_own_runs_count_when_they_are_preferred_and_say_so(chapter, repeated):
-    own = judge(study_records(repeated, prefer='own'), prefer='own')['A0']
+    own = verdict_on_a0(repeated, 'own')
     part = of_claim(chapter('project_a', '-p', 'prefer', 'own'), 'A0')
-    assert effect_text(own) in part and effect_text(own) != effect_text(judge(study_records('no/such/folder'))['A0'])
+    assert effect_text(own) in part and effect_text(own) != effect_text(verdict_on_a0())
     assert 'runs: both (8 published, 4 own), 2 of them of uncommitted code' in part
     for seed in (0, 1):
         record = next(r for r in study_records(repeated, prefer='own') if r['layer'] == 'own' and r['config']['seed'] == seed)
-        assert f'href="records/own/{record["run_id"]}.json"' in part
+        assert f'href="records/own/{run_of(record)}.json"' in part
 
 
 def test_the_verdicts_say_whose_runs_they_rest_on(chapter, tmp_path):
