@@ -107,7 +107,8 @@ def test_what_make_is_given_is_not_given_to_what_it_calls(run, tmp_path):
 
 def test_verdicts_come_in_the_terminal(run, tmp_path):
     shown = make(run, 'verdicts', 'CLAIM=A0 C3', f'REPORTS={tmp_path}').stdout.splitlines()
-    assert [line.split()[0] for line in shown[:3]] == ['claim', 'A0', 'C3'] and 'C3, “1 channel”: 6 of 6 runs collapsed.' in shown[3:] and re.search(r'supported +FID +−6\d % \[.*\] +6 +cpu +published$', shown[1])
+    assert [line.split()[0] for line in shown[:7]] == ['claim', 'A0', *['×']*4, 'C3'] and 'C3, “1 channel”: 6 of 6 runs collapsed.' in shown[7:]
+    assert re.search(r'supported +FID +−7\d % \[.*\] +6 +cpu × 8 +published$', shown[1]) and re.search(r'× 1 +supported +FID +−6\d % \[.*\] +6 +cpu +published$', shown[2])
 
 
 def test_changing_the_seeds_does_not_execute_finished_runs_again_and_a_study_makes_nothing_else(stand_in, tmp_path):
