@@ -909,6 +909,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                                                                     'dcgan_nb/study/evidence.py'),
                                          'dcgan_nb.study.evidence.glyph_of': ('study/evidence.html#glyph_of', 'dcgan_nb/study/evidence.py'),
                                          'dcgan_nb.study.evidence.headline': ('study/evidence.html#headline', 'dcgan_nb/study/evidence.py'),
+                                         'dcgan_nb.study.evidence.protocol': ('study/evidence.html#protocol', 'dcgan_nb/study/evidence.py'),
                                          'dcgan_nb.study.evidence.protocol_of': ( 'study/evidence.html#protocol_of',
                                                                                   'dcgan_nb/study/evidence.py'),
                                          'dcgan_nb.study.evidence.reference_of': ( 'study/evidence.html#reference_of',

@@ -342,13 +342,13 @@ def test_readings_of_a_claim_whose_first_measure_is_no_standard_score_are_found(
 
 
 def test_the_box_of_a_verdict_says_what_each_other_reading_comes_to():
-    records = [*read_records(ROOT/'reports/records')]
-    loose = [v for v in judge(records).values() if v.claim.readings and v.effect is not None]
+    judged = [v for v in judge(read_records(ROOT/'reports/records')).values() if v.effect is not None]
+    loose = [v for v in judged if v.claim.readings]
     assert {v.word == other.word for v in loose for name, other in read_otherwise(v, v.runs).items() if name in v.claim.readings} == {True, False}
     for v in loose:
         said, read = str(verdict_card(v)), read_otherwise(v, v.runs)
         for name in v.claim.readings: assert (f'{MEASURES[name].title}: {read[name].text}' in said) if name in read else f'{MEASURES[name].title}: ' not in said, v.claim.id
-    assert 'Read otherwise' not in str(verdict_card(next(v for v in judge(records).values() if not v.claim.readings and v.effect is not None)))
+    assert 'Read otherwise' not in str(verdict_card(next(v for v in judged if not v.claim.readings)))
 
 
 def test_a_configuration_scored_in_several_ways_has_a_row_for_each_that_has_a_fid(draw):

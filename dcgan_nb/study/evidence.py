@@ -6,8 +6,8 @@
 __all__ = ['SIDES', 'TUNING', 'TUNED_SEEDS', 'RATES', 'COLORS', 'GLYPHS', 'WRONG', 'Evidence', 'Verdict', 'scaled_values',
            'with_settings', 'families', 'best_settings', 'at_best', 'style_of', 'glyph_of', 'badge', 'finite',
            'format_number', 'delta_text', 'with_interval', 'change_text', 'headline', 'runs_text', 'all_fail',
-           'budget_text', 'study_command', 'seeds_text', 'basis_text', 'went_wrong', 'failures_text', 'protocol_of',
-           'reference_of']
+           'budget_text', 'study_command', 'seeds_text', 'basis_text', 'went_wrong', 'failures_text', 'protocol',
+           'protocol_of', 'reference_of']
 
 # %% ../../nbs/study/42_evidence.ipynb #6219f439
 import math
@@ -226,13 +226,17 @@ def failures_text(v:Verdict) -> str:
     return ' '.join(filter(None, (*(some or ['No run diverged, collapsed, or was won by D.']), missing)))
 
 # %% ../../nbs/study/42_evidence.ipynb #d99c3c0d
+def protocol(key:str) -> str:      # 'fid_clf_10k' → ' (clf, 10k)'
+    "How a score was taken: by which features, of how many images."
+    return f" ({', '.join(key.split('_')[1:])})"
+
 def protocol_of(
     claim:Claim,
     arms:dict,            # of `arm_records`
 ) -> str:                 # ' (clf, 10k)'; empty where the measure is no score
     "How a claim's measure was taken."
     keys = {key for by_seed in arms.values() for r in by_seed.values() for key in r['metrics'] if key.split('_')[0] == claim.measure}
-    return ' / '.join(f" ({', '.join(key.split('_')[1:])})" for key in sorted(keys))
+    return ' / '.join(map(protocol, sorted(keys)))
 
 # %% ../../nbs/study/42_evidence.ipynb #612f3c4f
 def reference_of(

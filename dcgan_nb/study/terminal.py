@@ -19,7 +19,7 @@ from ..runs.ladder import rungs
 from ..runs.records import code_text, read_record, read_second_look, scan_records, why_unfinished
 from ..runs.run import published_lines, score_lines
 from .claims import MEASURES, SEEDS, Claim, Records, arm_records, chosen_claims, study_records
-from .evidence import Verdict, budget_text, runs_text, went_wrong
+from .evidence import Verdict, budget_text, protocol, runs_text, went_wrong
 from .judge import TIMES, courses, look_text, outcome
 from .rules import RULES, effect_text
 
@@ -98,7 +98,7 @@ def run_lines(
         return [f'no runs yet in {reports}/runs. Some that take seconds: make study CLAIM={claim} PROFILE=smoke (dcgan-nb study {claim} --profile smoke)']
     rows = [('run', 'status', 'profile', 'FID', 'written')]
     for r in records:
-        fid = [f"{m['value']:.4g} ({', '.join(key.split('_')[1:])})" for key, m in r['metrics'].items() if key.startswith('fid_')]
+        fid = [f"{m['value']:.4g}{protocol(key)}" for key, m in r['metrics'].items() if key.startswith('fid_')]
         notes = [*r['flags'], *['changed code'] * bool(r['code']['dirty'])]
         rows.append((r['run_id'], r['status'] + (f" ({', '.join(notes)})" if notes else ''), r['config']['profile'],
                      *(fid or ['']), r['written'][:16].replace('T', ' ')))
