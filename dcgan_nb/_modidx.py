@@ -472,6 +472,8 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                       'dcgan_nb.runs.config._options': ('runs/config.html#_options', 'dcgan_nb/runs/config.py'),
                                       'dcgan_nb.runs.config._own': ('runs/config.html#_own', 'dcgan_nb/runs/config.py'),
                                       'dcgan_nb.runs.config._present': ('runs/config.html#_present', 'dcgan_nb/runs/config.py'),
+                                      'dcgan_nb.runs.config._refuse_idle_options': ( 'runs/config.html#_refuse_idle_options',
+                                                                                     'dcgan_nb/runs/config.py'),
                                       'dcgan_nb.runs.config._refuse_progress': ( 'runs/config.html#_refuse_progress',
                                                                                  'dcgan_nb/runs/config.py'),
                                       'dcgan_nb.runs.config._refuse_wrong_counts': ( 'runs/config.html#_refuse_wrong_counts',
