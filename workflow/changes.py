@@ -16,7 +16,7 @@ from dcgan_nb.study.claims import MEASURES, SEEDS, chosen_claims, registered
 from dcgan_nb.study.rules import MIN_SEEDS, RULES
 
 FILE = 'reports/claims.json'
-JUDGING = {judge: dict(judge='judge', verdicts='_verdicts', evidence='_evidence', outcome='outcome', readings='read_otherwise', seeds='planned_seeds', climbing='on_rung'),
+JUDGING = {judge: dict(judge='judge', verdicts='_verdicts', evidence='_evidence', outcome='outcome', by_readings='_by_all_readings', readings='read_otherwise', beside='_opinions', seeds='planned_seeds', climbing='on_rung'),
            evidence: dict(settings='best_settings', at_best='at_best')}      # module → what it is called here → its function
 
 

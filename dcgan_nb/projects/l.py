@@ -30,6 +30,12 @@ CLAIMS.add(Claim(
     'Miyato et al. 2018, arXiv 1802.05957, abstract',
     'At the usual learning rate, leaving spectral normalization out does not lower FID by a factor of 1.1 or more.', 'not_better',
     base=dict(arch='resnet'), arms={'no norm': {}, 'spectral norm': _spectral}, also=('roughness', 'recall'), **_residual))
+CLAIMS.add(Claim(
+    'L1c', 'spectral normalization is relatively robust with aggressive learning rates and momentum parameters',
+    'Miyato et al. 2018, arXiv 1802.05957, section 4.1',
+    'At fifty times the usual learning rate FID is lower with spectral normalization than without any.', 'better',
+    base=dict(arch='resnet', g_lr=1e-2, d_lr=1e-2), arms={'spectral norm': _spectral, 'no norm': {}}, also=('roughness', 'recall'), **_residual,
+    note='The same sentence as L1a, at a rate ten times as high: that of L1a was no strain. The rate was chosen before any run had it.'))
 
 # %% ../../nbs/projects/75_l.ipynb #5f0673d2
 _wgan_gp = dict(loss='wgan', penalty='wgan_gp', penalty_weight=10.0)
@@ -118,12 +124,12 @@ _augmented = {'augmented': dict(augment='translation cutout'), 'as they are': {}
 CLAIMS.add(Claim(
     'L7a', 'a simple method that improves the data efficiency of GANs', 'Zhao et al. 2020, arXiv 2006.10738, abstract',
     'With 1,000 training images, translation and cutout lower FID.', 'better',
-    base=dict(dataset='fashion_mnist_sample', n_eval=500), arms=_augmented, also=('overfitting', 'recall'),
+    base=dict(dataset='fashion_mnist_sample', n_eval=500), arms=_augmented, also=('d_auc', 'recall'),
     **_plain | dict(budgets=dict(cpu=_small | dict(epochs=180), full=dict(epochs=600)))))
 CLAIMS.add(Claim(
     'L7b', 'The performance of generative adversarial networks (GANs) heavily deteriorates given a limited amount of training data.',
     'Zhao et al. 2020, arXiv 2006.10738, abstract', 'With all 60,000 training images, translation and cutout do not lower FID by a factor of 1.1 or more.', 'not_better',
-    arms=_augmented, also=('overfitting', 'recall'), **_plain,
+    arms=_augmented, also=('d_auc', 'recall'), **_plain,
     note='That augmentation can be spared where data are many is our reading of the sentence, not the paper’s.'))
 
 # %% ../../nbs/projects/75_l.ipynb #db42e1d2

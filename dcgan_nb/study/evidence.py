@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SIDES', 'TUNING', 'TUNED_SEEDS', 'RATES', 'COLORS', 'GLYPHS', 'WRONG', 'Evidence', 'Verdict', 'scaled_values',
            'with_settings', 'families', 'best_settings', 'at_best', 'style_of', 'glyph_of', 'badge', 'finite',
-           'format_number', 'delta_text', 'with_interval', 'change_text', 'headline', 'runs_text', 'all_fail',
-           'budget_text', 'study_command', 'seeds_text', 'basis_text', 'went_wrong', 'failures_text', 'protocol',
-           'protocol_of', 'reference_of']
+           'format_number', 'delta_text', 'with_interval', 'change_text', 'headline', 'runs_text', 'failing',
+           'all_fail', 'failing_text', 'budget_text', 'study_command', 'seeds_text', 'basis_text', 'went_wrong',
+           'failures_text', 'protocol', 'protocol_of', 'reference_of']
 
 # %% ../../nbs/study/42_evidence.ipynb #6219f439
 import math
@@ -187,10 +187,17 @@ def runs_text(v:Verdict) -> str:
     dirty = f', {v.n_dirty} of them of uncommitted code' if v.n_dirty else ''
     return f'runs: {whose}{dirty}' if whose else ''
 
-def all_fail(v:Verdict) -> bool:
-    "Does a verdict compare images, and does no arm, on average, cover even a hundredth of the real ones?"
-    recall = arm_values(v.claim, v.records, 'recall').values() if v.claim.measure in METRICS else ()
-    return any(recall) and all(sum(by_seed.values()) < 0.01 * len(by_seed) for by_seed in recall if by_seed)
+def failing(v:Verdict) -> list[str]:      # arms
+    "Where images are compared: the arms that, on average, cover not even a hundredth of the real ones."
+    recall = arm_values(v.claim, v.records, 'recall') if v.effect is not None and v.claim.measure in METRICS else {}
+    return [arm for arm, by_seed in recall.items() if by_seed and sum(by_seed.values()) < 0.01 * len(by_seed)]
+
+def all_fail(v:Verdict) -> bool: return 0 < len(v.records) == len(failing(v))
+
+def failing_text(v:Verdict) -> str:       # empty if no arm fails
+    arms, n = failing(v), len(v.records)
+    who = 'all arms fail' if len(arms) == n else f'{len(arms)} of {n} arms fail' if len(arms) > 2 else ' and '.join(f'“{arm}”' for arm in arms) + (' fails' if len(arms) == 1 else ' fail')
+    return f'{who}: recall below 1 %' if arms else ''
 
 def budget_text(v:Verdict) -> str:
     "The profile, and how many times its budget."

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OPINIONS', 'TIMES', 'planned_seeds', 'on_rung', 'judge', 'fid_by_noise', 'look_text', 'read_otherwise', 'courses',
-           'outcome', 'readings_table', 'measuring_table', 'at_equal_updates', 'verdict_trace', 'verdict_numbers',
-           'with_numbers', 'check_claim']
+           'outcome', 'readings_table', 'measuring_table', 'at_equal_updates', 'follows_updates', 'updates_text',
+           'verdict_trace', 'verdict_numbers', 'with_numbers', 'check_claim']
 
 # %% ../../nbs/study/44_judge.ipynb #3acf9c0e
 import re
@@ -89,8 +89,8 @@ def _all(records:Records, prefer:str, times:int) -> list[tuple[Claim, Evidence]]
     return [of(claim) for claim in chosen_claims()]
 
 def _verdicts(found:list, first:list, which:str) -> dict[str, Verdict]:
-    "The words for the evidence on one rung; p is corrected among all claims, with that of the first rung where there is none."
-    corrected = holm({c.id: e.p for c, e in (*first, *found) if e.p is not None})
+    "The words for the evidence on one rung; p is corrected among all claims, with that of the first rung where there is none: 1 where nothing has run."
+    corrected = holm({c.id: 1.0 for c, _ in found if RULES[c.rule].tests} | {c.id: e.p for c, e in (*first, *found) if e.p is not None})
     asked, found = {c.id for c in chosen_claims(which)}, [(c, replace(e, p_holm=corrected.get(c.id))) for c, e in found]
     return {c.id: Verdict(c, *RULES[c.rule].decide(c, e), **vars(e)) for c, e in found if c.id in asked}
 
@@ -117,17 +117,21 @@ def look_text(record:dict) -> str:
     return f'FID {min(fids):.3f} … {max(fids):.3f} over {len(fids)} noises, KID in ImageNet features {kid:.4g}'
 
 MEASURES['kid_imagenet'] = Measure('KID in ImageNet features', lambda r: (score(r['second_look'], 'kid') or {}).get('value'))
-OPINIONS = dict(kid=0.1, coverage=0.05, kid_imagenet=0.1)     # beside FID: measure → smallest interesting effect
+OPINIONS = dict(kid=0.1, coverage=0.05, kid_imagenet=0.1)     # beside FID and IS: measure → smallest interesting effect
+
+def _opinions(claim:Claim) -> dict:      # a number in a range says nothing of another measure's range
+    return OPINIONS if claim.measure in ('fid', 'is') and RULES[claim.rule].n_arms != 1 else {}
 
 def read_otherwise(
     v:Verdict,
     records:list[dict],
 ) -> dict[str, Verdict]:       # measure → verdict, from an uncorrected p
     "The verdicts on the other readings of a claim, by the same runs, as far as these were measured."
-    found = {}
-    for measure, delta in (v.claim.readings | (OPINIONS if v.claim.measure == 'fid' else {})).items():
+    found, chosen = {}, best_settings(v.claim, arm_values(v.claim, v.records)).values() if RULES[v.claim.rule].tunes else None      # by the main reading
+    for measure, delta in (v.claim.readings | _opinions(v.claim)).items():
         claim = replace(v.claim, measure=measure, delta=delta, also=(*v.claim.also, v.claim.measure))      # which is scored, whoever reads it
-        e = _evidence(claim, records, v.profile)
+        arms = arm_records(claim, records, v.profile)
+        e = _evidence(claim, records, v.profile, {arm: arms[arm] for arm in chosen or arms})
         if e.effect is None: continue
         e = replace(e, p_holm=e.p)
         found[measure] = Verdict(claim, *RULES[claim.rule].decide(claim, e), **vars(e))
@@ -147,13 +151,21 @@ def courses(
     rungs = {times: _verdicts(found[times], found[1], which) for times in TIMES}
     return {id: {t: rungs[t][id] for t in TIMES if t == 1 or rungs[t][id].profile} for id in rungs[1]}
 
+def _by_all_readings(v:Verdict) -> Verdict:
+    "The verdict, unless a reading that was registered with the claim decides for the other side."
+    read = read_otherwise(v, v.runs) if v.side and v.effect is not None and v.claim.readings else {}
+    others = {name: other for name, other in read.items() if name in v.claim.readings and other.side not in ('', v.side)}
+    if not others: return v
+    said = ', '.join(f'{other.word} by {MEASURES[name].title}' for name, other in others.items())
+    return replace(v, word='depends on the reading', leaning='', because=f'the sentence can be read in several ways: {v.word} by {MEASURES[v.claim.measure].title}, {said}')
+
 def outcome(
     course:dict[int, Verdict],
 ) -> Verdict:
-    "What the course of a verdict comes to."
+    "What the course of a verdict comes to, over its budgets and the readings that were registered."
     whole = {t: v for t, v in course.items() if t == 1 or not v.n_missing and v.profile == course[1].profile}
     last = whole[max(whole)]
-    if len({v.side for v in whole.values()} - {''}) < 2: return last
+    if len({v.side for v in whole.values()} - {''}) < 2: return _by_all_readings(last)
     said = ', '.join(f'{v.word} at × {t}' for t, v in whole.items() if v.side)
     return replace(last, word='depends on the budget', leaning='', because=f'the verdict changes sides with the budget: {said}')
 
@@ -192,6 +204,23 @@ def at_equal_updates(
     if e.effect is None: return None
     e, note = replace(e, p_holm=e.p), ', '.join(f'“{arm}” at × {t}' for arm, t in times.items())
     return Verdict(replace(v.claim, note=note), *RULES[v.claim.rule].decide(v.claim, e), **vars(e))
+
+# %% ../../nbs/study/44_judge.ipynb #cada4cea
+def follows_updates(
+    claim:Claim,
+    arms:dict,            # of `arm_records`
+) -> float|None:          # share of the variance, 0 … 1; None: fewer than six arms, no scores, or all arms go equally far
+    "How much of the differences in FID between many arms is how far they went."
+    fid, updates = (arm_values(claim, arms, name) for name in ('fid', 'updates'))
+    some = [arm for arm in arms if fid[arm]]
+    if len(some) < 6: return None
+    def way(arm): return np.mean([updates[arm][s] * len(r['history']) * r['config']['g_lr'] for s, r in arms[arm].items() if s in fid[arm]])
+    x, y = (np.log([of(arm) for arm in some]) for of in (way, lambda arm: np.exp(np.mean(np.log([*fid[arm].values()])))))
+    return float(np.corrcoef(x, y)[0, 1]**2) if np.ptp(x) > 1e-9 and np.ptp(y) > 1e-9 else None
+
+def updates_text(v:Verdict) -> str:      # empty where it says nothing
+    share = follows_updates(v.claim, v.records) if RULES[v.claim.rule].halves else None
+    return '' if share is None else f'{share:.0%} of the differences in log FID between the {len(v.records)} arms follow G’s updates times its learning rate: how far it was trained.'.replace('%', ' %')
 
 # %% ../../nbs/study/44_judge.ipynb #d4c22f06
 def verdict_trace(

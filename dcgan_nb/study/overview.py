@@ -21,7 +21,7 @@ from ..runs.ladder import run_of
 from ..runs.records import score
 from ..scores.metrics import METRICS
 from .claims import MEASURES, PROJECTS, scaled_delta
-from .evidence import Verdict, badge, budget_text, glyph_of, protocol_of, runs_text, seeds_text, style_of
+from .evidence import Verdict, badge, budget_text, glyph_of, failing_text, protocol_of, runs_text, seeds_text, style_of
 from .figures import Html
 from .judge import read_otherwise, verdict_numbers, verdict_trace
 from .pages import first_runs
@@ -31,7 +31,7 @@ from .rules import RULES, finding
 def _address(v:Verdict, links:str) -> str: return f'{links.format(v.claim.project.lower())}#{v.claim.id.lower()}'
 
 def _chip(v:Verdict, links:str) -> str:
-    said = f'{v.text}: {finding(v)}' if finding(v) else v.text
+    said = '. '.join(filter(None, (f'{v.text}: {finding(v)}' if finding(v) else v.text, failing_text(v))))
     return (f'<a class="chip {style_of(v.word)}" href="{_address(v, links)}" title="{escape(said)}">'
             f'{v.claim.id}<span aria-label="{escape(v.text)}">{glyph_of(v.word)}</span></a>')
 
@@ -70,7 +70,7 @@ def three_findings(
     if v := largest('for'): items.append(f'<strong>Some sentences hold, and by far.</strong> “{escape(v.claim.quote)}” {_said(v, links)}')
     if v := largest('against'): items.append(f'<strong>Some do not.</strong> “{escape(v.claim.quote)}” {_said(v, links)}')
     tested = [v for v in verdicts.values() if v.effect is not None]
-    undecided = [v for v in tested if v.word in ('undecided', 'depends on the budget')]
+    undecided = [v for v in tested if v.word == 'undecided' or v.word.startswith('depends')]
     if undecided: items.append(f'<strong>Many stay open.</strong> Of {len(tested)} tests, {len(undecided)} are undecided: '
                                'runs that differ by nothing but their seed differ too much for six or ten of them to tell.')
     return Html(f'<ol class="findings">{"".join(f"<li>{item}</li>" for item in items)}</ol>')
@@ -88,7 +88,7 @@ def _verdict_row(v:Verdict, links:str) -> str:
     c = v.claim
     leaning = f'<br>leaning {v.leaning}' if v.leaning else ''
     command = f'<br><code>make study CLAIM={c.id}</code>' if c.arms else ''
-    basis = '<br>'.join(filter(None, (f'{seeds_text(v)}, <code>{budget_text(v)}</code>', runs_text(v))))
+    basis = '<br>'.join(filter(None, (f'{seeds_text(v)}, <code>{budget_text(v)}</code>', runs_text(v), failing_text(v))))
     said = verdict_numbers(v, _address(v, links), f'row-{c.id}')
     p = f"one-sided <i>p</i> = {said['p']}, corrected {said['p_holm']}" if 'p' in said else ''
     effect = '<br>'.join(filter(None, (f'{MEASURES[c.measure].title}{protocol_of(c, v.records)}', said.get('effect'), said.get('interval'), p, basis, _otherwise(v)))) if v.effect is not None else ''

@@ -26,9 +26,9 @@ from ..runs.numbers import number, run_address, run_link
 from ..runs.records import code_text, images_seen
 from .claims import LAYERS, MEASURES, Claim, arm_config, arm_values, claim_hash, measured, scaled_delta, study_records
 from .figures import Html, Text, arrow, cost_table, figure, plain_log, plot_arms, plot_ladder, plot_search, sample_rows, set_style
-from .judge import at_equal_updates, courses, measuring_table, outcome, read_otherwise, readings_table, verdict_numbers, verdict_trace, with_numbers
+from .judge import at_equal_updates, courses, measuring_table, outcome, read_otherwise, readings_table, updates_text, verdict_numbers, verdict_trace, with_numbers
 from .problems import problem_link, problem_text
-from .evidence import COLORS, Verdict, all_fail, badge, budget_text, families, format_number, glyph_of, protocol_of, reference_of, runs_text, seeds_text, study_command, style_of
+from .evidence import COLORS, Verdict, all_fail, badge, budget_text, failing_text, families, format_number, glyph_of, protocol_of, reference_of, runs_text, seeds_text, study_command, style_of
 from .rules import RULES, effect_text, explain, finding
 from .stats import mean_interval
 
@@ -132,7 +132,7 @@ def budget_chips(
     (full, whole), seen, width, divisor = _whole_training(v.claim), images_seen(example), example['config']['g_width'], v.claim.batch_divisors.get(v.profile, 1)
     few = f'width {width} of {full["g_width"]}' if width != full['g_width'] else '', f'a batch for {divisor} of theirs' if divisor > 1 else ''
     return [seeds_text(v), f'{seen:,} of {whole:,} images' if seen < whole else f'{seen:,} images',
-            *filter(None, (*few, f'profile {budget_text(v)}', runs_text(v), 'all arms fail: recall below 1 %' if all_fail(v) else ''))]
+            *filter(None, (*few, f'profile {budget_text(v)}', runs_text(v), failing_text(v)))]
 
 def _other_readings(v:Verdict) -> str:     # HTML
     "What other readings of a claim come to."
@@ -150,15 +150,15 @@ def verdict_card(
 ) -> Html:
     "The verdict with its finding, its reason and its budget; its numbers are links to what they rest on."
     said = verdict_numbers(v, f'#{v.claim.id.lower()}', f'trace-{v.claim.id}')
+    untested = v.word == 'not testable here' and v.because[:1].upper() + v.because[1:]      # where there is nothing to test, a number says nothing
     c, level = v.claim, f', {100*RULES[v.claim.rule].level:.0f} % interval over seeds' if 'interval' in said else ''
     p = f"; one-sided <i>p</i> = {said['p']}, corrected {said['p_holm']}" if 'p' in said else ''
-    better = '' if RULES[c.rule].n_arms == 1 else f', {"lower" if MEASURES[c.measure].lower_is_better else "higher"} is better'
+    better = '' if RULES[c.rule].n_arms == 1 else ', lower is better' if MEASURES[c.measure].lower_is_better else ', higher is better'
     of = f'{MEASURES[c.measure].title}{protocol_of(c, v.records)}{better}: ' if 'effect' in said else ''
-    lines = [f'{badge(v.text)} <strong>{escape(finding(v) or explain(v).split(". ")[0].rstrip(".").replace("`", ""))}</strong>', f'<span class="interval">{of}{said.get("effect", "")} {said.get("interval", "")}{level}{p}</span>']
-    lines += filter(None, (v.because and f'<span class="because">Because {_math(v.because)}.</span>', _other_readings(v)))
-    chips = ''.join(f'<span>{escape(chip)}</span>' for chip in (budget_chips(v, example) if example else ()))
+    lines = [f'{badge(v.text)} <strong>{escape(untested or finding(v) or explain(v).split(". ")[0].rstrip(".").replace("`", ""))}</strong>', f'<span class="interval">{of}{said.get("effect", "")} {said.get("interval", "")}{level}{p}</span>']
+    lines += filter(None, (not untested and v.because and f'<span class="because">Because {_math(v.because)}.</span>', updates_text(v) and f'<span class="because">{escape(updates_text(v))}</span>', _other_readings(v)))
     return Html(f'<div class="verdict-box {style_of(v.word)}" data-claim="{v.claim.id}" data-glyph="{glyph_of(v.word)}">'
-                + ''.join(f'<p>{line}</p>' for line in lines) + f'<p class="chips">{chips}</p>{verdict_trace(v, f"trace-{v.claim.id}")}</div>')
+                + ''.join(f'<p>{line}</p>' for line in lines) + f'<p class="chips">{"".join(f"<span>{escape(chip)}</span>" for chip in (budget_chips(v, example) if example else ()))}</p>{verdict_trace(v, f"trace-{v.claim.id}")}</div>')
 
 # %% ../../nbs/study/47_pages.ipynb #2c213e02
 def _search_text(claim:Claim) -> str:

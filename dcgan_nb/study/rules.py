@@ -36,7 +36,7 @@ class Rule:
     names_one = True   # is one of the arms the claim's own?
     values = staticmethod(arm_values)    # what `estimate` takes, of a claim's `arm_records`
 
-    compares_two = tunes = halves = False     # does it compare two arms; each at its best setting; do only the better arms climb a ladder?
+    compares_two = tests = tunes = halves = False     # does it compare two arms; by a p; each at its best setting; do only the better arms climb a ladder?
     def misfit(self, claim): return '' if self.n_arms in (None, len(claim.arms)) else f'has {len(claim.arms)} arms, but the rule {claim.rule!r} takes {self.n_arms}.'
 
     def decide(self, claim:Claim, e:Evidence) -> tuple[str, str, str]:
@@ -55,7 +55,7 @@ class Rule:
     def explain(self, v:Verdict) -> str:
         "What the verdict rests on, in a few sentences (Markdown)."
         if v.word == 'not run': return 'No runs yet.'
-        if v.effect is None: return f'Not every arm has a run that got so far within its budget ({basis_text(v)}). {failures_text(v)}'
+        if v.effect is None: return f'{"No run" if len(v.claim.arms) == 1 else "Not every arm has a run that"} got so far within its budget ({basis_text(v)}). {failures_text(v)}'
         return f'{self.state(v)} {basis_text(v)}. {failures_text(v)}'
 
 # %% ../../nbs/study/43_rules.ipynb #8bb08c7b
@@ -92,10 +92,12 @@ class Comparison(Rule):
         return f'“{first}” against “{second}”, {self.interval_text(v)}. Smallest interesting effect: {delta_text(v.claim)}.{p}'
 
 # %% ../../nbs/study/43_rules.ipynb #fd1f88cf
-def _shown(claim:Claim, e:Evidence) -> bool: return e.p_holm < 0.05 and e.effect <= -scaled_delta(claim)
+def _shown(claim:Claim, e:Evidence) -> bool:
+    "Is there an advantage that is worth a sentence? Test and interval must agree: one wild seed widens the interval, and the test may not see it."
+    return e.p_holm < 0.05 and e.high < 0 and e.effect <= -scaled_delta(claim)
 
 class Better(Comparison):
-    title = 'one arm is better than the other'
+    title, tests = 'one arm is better than the other', True
     def leans(self, claim, e): return e.effect <= -scaled_delta(claim)
 
     def criteria(self, claim, e):
@@ -105,12 +107,14 @@ class Better(Comparison):
 
     def open(self, claim, e):
         if e.p_holm >= 0.05: return f'$p = {e.p_holm:.2g}$ after the correction, and the interval allows an interesting advantage'
+        if e.effect <= -scaled_delta(claim): return 'the advantage survives the correction, but the interval reaches beyond 0: its size differs too much from seed to seed'
         return 'the advantage is significant but too small to be interesting, and the interval allows a larger one'
 
 # %% ../../nbs/study/43_rules.ipynb #c55a0fca
 class NotBetter(Better):
     title = 'the change brings no improvement'
     def leans(self, claim, e): return not super().leans(claim, e)
+    def open(self, claim, e): return f'the interval allows an interesting improvement; {super().open(claim, e).split(", and the interval")[0]}'
 
     def criteria(self, claim, e):
         return [('supported', e.low > -scaled_delta(claim), 'the interval excludes an improvement that would be interesting'),
@@ -229,7 +233,7 @@ class Front(Best):
                 ('opposite found', e.low > scaled_delta(claim), 'another arm is surely better in both measures, and by more than the smallest interesting effect')]
 
     def headline(self, v):
-        return f'{"No other" if v.effect <= 0 else "Another"} of the {len(v.claim.arms)} is better in both {_both_titles(v.claim)}'
+        return f'{"No other" if v.effect < scaled_delta(v.claim) else "Another"} of the {len(v.claim.arms)} is clearly better in both {_both_titles(v.claim)}'
 
     def state(self, v):
         return f'How much better another arm is in {_both_titles(v.claim)} at once than “{next(iter(v.claim.arms))}”, of {len(v.claim.arms)}{_climbed(v.claim)}: {self.effect_text(v)}. Smallest interesting effect: {delta_text(v.claim)}.'

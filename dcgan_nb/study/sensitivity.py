@@ -105,7 +105,8 @@ def page_data(study) -> dict:      # study: of `open_study`, with all claims
         claims.append(dict(id=id, tested=c.tested, project=c.project, kind=RULES[c.rule].title, glyph=glyph_of(v.word), published=_published(v))
                       | (dict(claim=claim_data(c), rungs=rungs) if _computable(rungs) else {}))
     times = sorted({t for course in study.courses.values() for t in course})
-    family = {t: {id: v.p for id, course in study.courses.items() if (v := course.get(t, course[1])).p is not None} for t in times}
+    tested = {id: course for id, course in study.courses.items() if RULES[course[1].claim.rule].tests}
+    family = {t: {id: 1.0 if (p := course.get(t, course[1]).p) is None else p for id, course in tested.items()} for t in times}
     return json.loads(json.dumps(dict(claims=claims, family=family)))
 
 def sensitivity(data:dict) -> Html:     # of `page_data`

@@ -60,7 +60,7 @@ const rules = (() => {
   }
 
   // The criteria of each rule, in order: a word, whether it applies, and why.
-  const shown = (e, d) => e.p_holm < ALPHA && e.effect <= -d
+  const shown = (e, d) => e.p_holm < ALPHA && e.high < 0 && e.effect <= -d
   const CRITERIA = {
     better: (e, d) => [
       ['supported', shown(e, d), 'the advantage survives the correction and is large enough to be interesting'],
@@ -73,9 +73,12 @@ const rules = (() => {
       ['supported', -d < e.low && e.high < d, 'the whole interval is too close to 0 to be interesting'],
       ['opposite found', e.high < -d || e.low > d, 'the whole interval lies beyond the smallest interesting effect']] }
   const LEANS = { better: (e, d) => e.effect <= -d, not_better: (e, d) => e.effect > -d, same: (e, d) => Math.abs(e.effect) < d }
-  const open = (rule, e) => rule === 'same' ? 'the interval reaches to both sides of what would decide'
-    : e.p_holm >= ALPHA ? `p = ${general(e.p_holm, 2)} after the correction, and the interval allows an interesting advantage`
+  const openBetter = (e, d) => e.p_holm >= ALPHA ? `p = ${general(e.p_holm, 2)} after the correction, and the interval allows an interesting advantage`
+    : e.effect <= -d ? 'the advantage survives the correction, but the interval reaches beyond 0: its size differs too much from seed to seed'
       : 'the advantage is significant but too small to be interesting, and the interval allows a larger one'
+  const OPEN = {
+    better: openBetter, same: () => 'the interval reaches to both sides of what would decide',
+    not_better: (e, d) => `the interval allows an interesting improvement; ${openBetter(e, d).split(', and the interval')[0]}` }
 
   function decide(claim, e, minSeeds = MIN_SEEDS) {
     const d = scaledDelta(claim), said = (word, leaning = '', because = '') => ({ word, leaning, because, text: word + (leaning && ` (leaning ${leaning})`) })
@@ -89,7 +92,7 @@ const rules = (() => {
     const leaning = LEANS[claim.rule](e, d) ? 'for' : 'against'
     if (e.n_seeds < minSeeds) return said('undecided', leaning, `fewer than ${minSeeds} seeds decide nothing`)
     const [word, , why] = CRITERIA[claim.rule](e, d).find(([, applies]) => applies) ?? []
-    return word ? said(word, '', why) : said('undecided', leaning, open(claim.rule, e))
+    return word ? said(word, '', why) : said('undecided', leaning, OPEN[claim.rule](e, d))
   }
 
   // In words, as the library prints them.
