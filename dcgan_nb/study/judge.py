@@ -91,7 +91,7 @@ def _all(records:Records, prefer:str, times:int) -> list[tuple[Claim, Evidence]]
 def _verdicts(found:list, first:list, which:str) -> dict[str, Verdict]:
     "The words for the evidence on one rung; p is corrected among all claims, with that of the first rung where there is none: 1 where nothing has run."
     corrected = holm({c.id: 1.0 for c, _ in found if RULES[c.rule].tests} | {c.id: e.p for c, e in (*first, *found) if e.p is not None})
-    asked, found = {c.id for c in chosen_claims(which)}, [(c, replace(e, p_holm=corrected.get(c.id))) for c, e in found]
+    asked, found = {c.id for c in chosen_claims(which)}, [(c, replace(e, p_holm=None if e.p is None else corrected[c.id])) for c, e in found]
     return {c.id: Verdict(c, *RULES[c.rule].decide(c, e), **vars(e)) for c, e in found if c.id in asked}
 
 def judge(
