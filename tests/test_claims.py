@@ -25,7 +25,7 @@ from dcgan_nb.scores.metrics import METRICS
 from dcgan_nb.study.claims import (CLAIMS, MEASURES, PROJECTS, SEEDS, arm_config, arm_records, best_profile, chosen_claims, config_key,
                                    indexed, measured, n_seeds)
 from dcgan_nb.study.judge import at_equal_updates, courses, judge, on_rung, outcome, read_otherwise
-from dcgan_nb.study.plan import how_far, plan, plan_table, training_flops
+from dcgan_nb.study.plan import counted_runs, how_far, plan, plan_table, training_flops
 from dcgan_nb.study.evidence import TUNING, runs_text
 from dcgan_nb.study.pages import verdict_card
 from dcgan_nb.study.rules import MIN_SEEDS, RULES, explain
@@ -449,6 +449,17 @@ def test_a_claim_is_judged_on_every_rung_and_one_that_changes_sides_depends_on_t
     assert words(rung(1, yes)) == {1: 'for'} and words(rung(1, yes), rung(4, no)) == {1: 'for', 4: 'against'}
     assert of(rung(1, yes), rung(4, no)).word == 'depends on the budget' and of(rung(1, no), rung(2, no)).claim.times == 2
     assert of(rung(1, yes), rung(8, no, 3)).word == 'supported', 'a rung that is not whole does not count'
+
+
+@pytest.mark.sample(10)
+@pytest.mark.parametrize('id', TWO_ARMED)
+def test_a_run_on_a_rung_that_one_arm_alone_has_climbed_is_the_claims_though_no_verdict_rests_on_it(id, draw):
+    times, arm = draw.choice([2, 4, 8]), draw.choice([*CLAIMS[id].arms])
+    config = arm_config(replace(CLAIMS[id], times=times), arm, draw.randrange(6), 'cpu', device='cpu')
+    alone, other = (dict(record(c.record()), run_id=c.run_id) for c in (config, RunConfig.planned(**config.record() | dict(beta1=0.123))))
+    counted = counted_runs([alone, other])
+    assert counted[id] == {alone['run_id']} and times not in courses([alone], id)[id]
+    assert other['run_id'] not in set().union(*counted.values()), 'what no claim asks for'
 
 
 @pytest.mark.parametrize('id', [i for i in JUDGED if RULES[CLAIMS[i].rule].tunes])

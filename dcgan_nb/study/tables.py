@@ -81,7 +81,7 @@ def with_spread(values:list[float]) -> str:
     return f'{mean:.{digits}f} ± {std:.{digits}f}'
 
 # %% ../../nbs/study/49_tables.ipynb #58aaafb1
-def _budget(scored:list[dict]) -> float: return float(f'{np.mean([images_seen(r) for r in scored]):.2g}')      # two digits: 59,968 images are 60,000
+def _budget(scored:list[dict]) -> float: return float(f'{np.mean([images_seen(r) for r in scored]):.3g}')      # three digits: 59,968 images are 60,000
 
 def _titled(name:str) -> str: return f'{METRICS[name].title} {arrow(METRICS[name])}'
 
