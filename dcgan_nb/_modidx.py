@@ -969,6 +969,8 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                                                                 'dcgan_nb/study/figures.py'),
                                         'dcgan_nb.study.figures.score_table': ( 'study/figures.html#score_table',
                                                                                 'dcgan_nb/study/figures.py'),
+                                        'dcgan_nb.study.figures.seconds_text': ( 'study/figures.html#seconds_text',
+                                                                                 'dcgan_nb/study/figures.py'),
                                         'dcgan_nb.study.figures.set_style': ('study/figures.html#set_style', 'dcgan_nb/study/figures.py'),
                                         'dcgan_nb.study.figures.show_samples': ( 'study/figures.html#show_samples',
                                                                                  'dcgan_nb/study/figures.py'),

@@ -27,6 +27,7 @@ from dcgan_nb.study.claims import (CLAIMS, MEASURES, PROJECTS, SEEDS, arm_config
 from dcgan_nb.study.judge import at_equal_updates, courses, judge, on_rung, outcome, read_otherwise
 from dcgan_nb.study.plan import counted_runs, how_far, plan, plan_table, training_flops
 from dcgan_nb.study.evidence import TUNING, runs_text
+from dcgan_nb.study.figures import cost_table, score_table
 from dcgan_nb.study.pages import verdict_card
 from dcgan_nb.study.rules import MIN_SEEDS, RULES, explain
 from dcgan_nb.study.stats import holm
@@ -358,6 +359,22 @@ def test_a_configuration_scored_in_several_ways_has_a_row_for_each_that_has_a_fi
     diverged = made[1] | dict(metrics={}, run_id='diverged', status='diverged', config=made[1]['config'] | dict(seed=18))
     (table,) = leaderboard([*made, without, diverged]).values()
     assert sorted(table.runs[:2]) == ['3', '4, 1 diverged']
+
+
+def test_tables_show_what_a_core_was_busy_and_never_a_cpus_clock(draw):
+    made = [r | dict(data=dict(title='Fashion-MNIST'), networks={}, run_id=str(i)) for i, r in enumerate(made_up(CLAIMS['A4'], {arm: spread(draw, 5, 3) for arm in CLAIMS['A4'].arms}))]
+    arm = [r for r in made if r['config'].get('loss') == made[0]['config'].get('loss')]
+    for r in arm: r['metrics'] = dict(fid_clf_10k=dict(value=5.0, std=None, reference=0.01))
+    shown = lambda: ([[str(value) for value in table.loc['busy core (s)'] if value != ''] for table in (score_table({r['run_id']: r for r in arm}), cost_table({'it': dict(enumerate(arm))}).T)],
+                     {*next(iter(leaderboard(arm).values()))['busy core (s)'][:-1]})
+    busy = [draw.randrange(50, 90) for _ in arm]
+    for r, seconds in zip(arm, busy): r['timings_s'] = dict(train=seconds + draw.randrange(100, 900), train_cpu=seconds)
+    middle = f'{np.median(busy):.0f}'
+    assert shown() == ([[str(seconds) for seconds in busy], [middle]], {middle})
+    for r in arm: r['timings_s'].pop('train_cpu')
+    assert shown() == ([['—']*len(arm), ['—']], {'—'})
+    for r, seconds in zip(arm, busy): r.update(config=r['config'] | dict(device='cuda'), timings_s=dict(train=seconds, train_cpu=seconds + 999))
+    assert shown() == ([[f'{seconds} (GPU)' for seconds in busy], [f'{middle} (GPU)']], {f'{middle} (GPU)'})
 
 
 def by_hand(claim, values):

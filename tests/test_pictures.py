@@ -77,7 +77,7 @@ def test_its_record_is_read_without_the_pictures(trained, run, tmp_path):
     record = read_record(trained['folder'])
     assert 'broken.jpg' in record['data']['note'] and str(trained['root']) not in (trained['folder']/'record.json').read_text()
     assert record['config']['dataset'] in rerun_command(record['config']) and not leaderboard([record])
-    assert list(score_table({'it': record}).index) == ['images seen', 'training (s)', 'parameters of G + D']
+    assert list(score_table({'it': record}).index) == ['images seen', 'busy core (s)', 'parameters of G + D']
     x = load_generator(trained['folder'])(torch.randn(3, 8))
     assert x.shape == (3, 3, 16, 16)
 
