@@ -24,11 +24,11 @@ from dcgan_nb.runs.records import read_records
 from dcgan_nb.scores.metrics import METRICS
 from dcgan_nb.study.claims import (CLAIMS, MEASURES, PROJECTS, SEEDS, arm_config, arm_records, best_profile, chosen_claims, config_key,
                                    indexed, measured, n_seeds)
-from dcgan_nb.study.judge import at_equal_updates, courses, judge, on_rung, outcome, read_otherwise
+from dcgan_nb.study.judge import at_equal_updates, courses, judge, on_rung, outcome, read_otherwise, readings_table
 from dcgan_nb.study.plan import counted_runs, how_far, plan, plan_table, training_flops
 from dcgan_nb.study.evidence import TUNING, runs_text
 from dcgan_nb.study.figures import cost_table, score_table
-from dcgan_nb.study.pages import verdict_card
+from dcgan_nb.study.pages import seeds_table, verdict_card
 from dcgan_nb.study.rules import MIN_SEEDS, RULES, explain
 from dcgan_nb.study.stats import holm
 from dcgan_nb.study.tables import leaderboard
@@ -350,6 +350,17 @@ def test_the_box_of_a_verdict_says_what_each_other_reading_comes_to():
         said, read = str(verdict_card(v)), read_otherwise(v, v.runs)
         for name in v.claim.readings: assert (f'{MEASURES[name].title}: {read[name].text}' in said) if name in read else f'{MEASURES[name].title}: ' not in said, v.claim.id
     assert 'Read otherwise' not in str(verdict_card(next(v for v in judged if not v.claim.readings)))
+
+
+def test_every_score_in_the_tables_of_a_claim_says_how_it_was_taken_and_what_would_be_interesting():
+    bare, deltas = {m.title for m in METRICS.values()}, set()
+    for v in judge(read_records(ROOT/'reports/records')).values():
+        if v.effect is None: continue
+        seeds, readings = seeds_table(v.claim, v.records), readings_table(v, v.runs)
+        assert not bare & {*seeds.columns, *readings.index}, v.claim.id
+        for name in v.claim.also: assert (title := MEASURES[name].title) not in bare or any(column.startswith(f'{title} (clf, ') for column in seeds), v.claim.id
+        if v.claim.measure == 'fid': deltas |= {(title.split(' (')[0], delta) for title, delta in readings['smallest interesting'].items() if title.startswith('coverage')}
+    assert deltas == {('coverage', '± 0.05')}
 
 
 def test_a_configuration_scored_in_several_ways_has_a_row_for_each_that_has_a_fid(draw):
