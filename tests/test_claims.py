@@ -24,10 +24,11 @@ from dcgan_nb.runs.records import read_records
 from dcgan_nb.scores.metrics import METRICS
 from dcgan_nb.study.claims import (CLAIMS, MEASURES, PROJECTS, SEEDS, arm_config, arm_records, best_profile, chosen_claims, config_key,
                                    indexed, measured, n_seeds)
-from dcgan_nb.study.judge import at_equal_updates, courses, judge, on_rung, outcome, read_otherwise
-from dcgan_nb.study.plan import how_far, plan, plan_table, training_flops
+from dcgan_nb.study.judge import at_equal_updates, courses, judge, on_rung, outcome, read_otherwise, readings_table
+from dcgan_nb.study.plan import counted_runs, how_far, plan, plan_table, training_flops
 from dcgan_nb.study.evidence import TUNING, glyph_of, runs_text
-from dcgan_nb.study.pages import verdict_card
+from dcgan_nb.study.figures import cost_table, score_table
+from dcgan_nb.study.pages import seeds_table, verdict_card
 from dcgan_nb.study.rules import MIN_SEEDS, RULES, explain
 from dcgan_nb.study.stats import holm
 from dcgan_nb.study.tables import leaderboard
@@ -351,6 +352,17 @@ def test_the_box_of_a_verdict_says_what_each_other_reading_comes_to():
     assert 'Read otherwise' not in str(verdict_card(next(v for v in judged if not v.claim.readings)))
 
 
+def test_every_score_in_the_tables_of_a_claim_says_how_it_was_taken_and_what_would_be_interesting():
+    bare, deltas = {m.title for m in METRICS.values()}, set()
+    for v in judge(read_records(ROOT/'reports/records')).values():
+        if v.effect is None: continue
+        seeds, readings = seeds_table(v.claim, v.records), readings_table(v, v.runs)
+        assert not bare & {*seeds.columns, *readings.index}, v.claim.id
+        for name in v.claim.also: assert (title := MEASURES[name].title) not in bare or any(column.startswith(f'{title} (clf, ') for column in seeds), v.claim.id
+        if v.claim.measure == 'fid': deltas |= {(title.split(' (')[0], delta) for title, delta in readings['smallest interesting'].items() if title.startswith('coverage')}
+    assert deltas == {('coverage', '± 0.05')}
+
+
 def test_a_configuration_scored_in_several_ways_has_a_row_for_each_that_has_a_fid(draw):
     made = [r | dict(data=dict(title='Fashion-MNIST'), networks=dict(g_parameters=1, d_parameters=1), run_id=str(i)) for i, r in enumerate(made_up(CLAIMS['A4'], {arm: spread(draw, 5, 3) for arm in CLAIMS['A4'].arms}))]
     for r in made: r['metrics'] = {k: m | dict(reference=0.01) for k, m in r['metrics'].items()}
@@ -358,6 +370,22 @@ def test_a_configuration_scored_in_several_ways_has_a_row_for_each_that_has_a_fi
     diverged = made[1] | dict(metrics={}, run_id='diverged', status='diverged', config=made[1]['config'] | dict(seed=18))
     (table,) = leaderboard([*made, without, diverged]).values()
     assert sorted(table.runs[:2]) == ['3', '4, 1 diverged']
+
+
+def test_tables_show_what_a_core_was_busy_and_never_a_cpus_clock(draw):
+    made = [r | dict(data=dict(title='Fashion-MNIST'), networks={}, run_id=str(i)) for i, r in enumerate(made_up(CLAIMS['A4'], {arm: spread(draw, 5, 3) for arm in CLAIMS['A4'].arms}))]
+    arm = [r for r in made if r['config'].get('loss') == made[0]['config'].get('loss')]
+    for r in arm: r['metrics'] = dict(fid_clf_10k=dict(value=5.0, std=None, reference=0.01))
+    shown = lambda: ([[str(value) for value in table.loc['busy core (s)'] if value != ''] for table in (score_table({r['run_id']: r for r in arm}), cost_table({'it': dict(enumerate(arm))}).T)],
+                     {*next(iter(leaderboard(arm).values()))['busy core (s)'][:-1]})
+    busy = [draw.randrange(50, 90) for _ in arm]
+    for r, seconds in zip(arm, busy): r['timings_s'] = dict(train=seconds + draw.randrange(100, 900), train_cpu=seconds)
+    middle = f'{np.median(busy):.0f}'
+    assert shown() == ([[str(seconds) for seconds in busy], [middle]], {middle})
+    for r in arm: r['timings_s'].pop('train_cpu')
+    assert shown() == ([['—']*len(arm), ['—']], {'—'})
+    for r, seconds in zip(arm, busy): r.update(config=r['config'] | dict(device='cuda'), timings_s=dict(train=seconds, train_cpu=seconds + 999))
+    assert shown() == ([[f'{seconds} (GPU)' for seconds in busy], [f'{middle} (GPU)']], {f'{middle} (GPU)'})
 
 
 def by_hand(claim, values):
@@ -465,6 +493,17 @@ def test_a_verdict_depends_on_the_reading_where_a_registered_one_decides_otherwi
         assert not contradicted or last.word in end.because and glyph_of(end.word) == '↕', id
         seen.add(contradicted)
     assert seen == {True, False}
+
+
+@pytest.mark.sample(10)
+@pytest.mark.parametrize('id', TWO_ARMED)
+def test_a_run_on_a_rung_that_one_arm_alone_has_climbed_is_the_claims_though_no_verdict_rests_on_it(id, draw):
+    times, arm = draw.choice([2, 4, 8]), draw.choice([*CLAIMS[id].arms])
+    config = arm_config(replace(CLAIMS[id], times=times), arm, draw.randrange(6), 'cpu', device='cpu')
+    alone, other = (dict(record(c.record()), run_id=c.run_id) for c in (config, RunConfig.planned(**config.record() | dict(beta1=0.123))))
+    counted = counted_runs([alone, other])
+    assert counted[id] == {alone['run_id']} and times not in courses([alone], id)[id]
+    assert other['run_id'] not in set().union(*counted.values()), 'what no claim asks for'
 
 
 @pytest.mark.parametrize('id', [i for i in JUDGED if RULES[CLAIMS[i].rule].tunes])

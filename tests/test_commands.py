@@ -42,7 +42,7 @@ def test_the_executed_notebook_tells_the_story(hinge):
     assert text.count('\nepoch ') + text.startswith('epoch ') >= PROFILES['smoke']['epochs'] - 1
     assert 'G: ' in text and 'parameters' in text and 'ship with the package' in text
     images = [o for c in hinge['notebook']['cells'] for o in c.get('outputs', []) if 'image/png' in o.get('data', {})]
-    assert len(images) == 4, 'data, curves, samples over epochs, samples of the loaded generator'
+    assert len(images) == 5, 'data, curves, samples over epochs, samples of the loaded generator, their nearest images'
 
 
 def test_the_generator_loads_from_its_file_alone(hinge):

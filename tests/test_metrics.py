@@ -16,7 +16,7 @@ from dcgan_nb.scores.diagnostics import auc
 from dcgan_nb.scores.features import Classifier, InceptionV3, extract, load_extractor
 from dcgan_nb.scores.metrics import (METRICS, STANDARD_METRICS, Metric, Sample, evaluate, fid, fid_infinity, frechet_distance, inception_score, kid,
                                      precision_recall, statistics)
-from dcgan_nb.scores.memorization import copied_share, interpolate, nearest_rows
+from dcgan_nb.scores.memorization import _nearest, copied_share, interpolate, nearest_rows
 
 SAMPLE = load_data('fashion_mnist_sample')
 
@@ -165,6 +165,12 @@ def test_nearest_rows_are_the_nearest(rng):
     kept = among.clone()
     assert torch.equal(nearest_rows(among, among, torch.arange(71))[0], others.argmin(1))
     assert torch.equal(among, kept), 'what was given is as it was'
+
+
+def test_the_nearest_image_is_the_same_in_whatever_parts_it_is_looked_for(rng):
+    x, among = (torch.randint(0, 256, (n, 2, 4, 5), generator=rng, dtype=torch.uint8) for n in (6, 83))
+    whole = among[(x.flatten(1)[:, None].double() - among.flatten(1).double()).norm(dim=2).argmin(1)]
+    for n in 1, 83, 200, int(torch.randint(2, 80, (1,), generator=rng)): assert torch.equal(_nearest(x, among, n), whole), n
 
 
 def test_the_copied_share_finds_the_share_of_copies(rng):

@@ -69,6 +69,11 @@ def test_the_page_names_what_was_skipped_and_what_is_there(trained):
     assert 'no scores: feature_extractor is none' in text
 
 
+def test_its_images_stand_beside_the_nearest_pictures(trained):
+    cell, = (c for c in json.loads((trained['root']/'out.ipynb').read_text())['cells'] if 'show_nearest(ten' in ''.join(c['source']))
+    assert [*cell['outputs'][-1]['data']] == ['image/png', 'text/plain']
+
+
 def test_its_record_is_read_without_the_pictures(trained, run, tmp_path):
     shutil.copytree(trained['folder'], tmp_path/trained['folder'].name)
     code = "import sys; from dcgan_nb import read_record; r = read_record(sys.argv[1]); print(r['run_id'], r['status'], r['metrics'], r['data']['classes'])"
@@ -77,7 +82,7 @@ def test_its_record_is_read_without_the_pictures(trained, run, tmp_path):
     record = read_record(trained['folder'])
     assert 'broken.jpg' in record['data']['note'] and str(trained['root']) not in (trained['folder']/'record.json').read_text()
     assert record['config']['dataset'] in rerun_command(record['config']) and not leaderboard([record])
-    assert list(score_table({'it': record}).index) == ['images seen', 'training (s)', 'parameters of G + D']
+    assert list(score_table({'it': record}).index) == ['images seen', 'busy core (s)', 'parameters of G + D']
     x = load_generator(trained['folder'])(torch.randn(3, 8))
     assert x.shape == (3, 3, 16, 16)
 

@@ -260,6 +260,9 @@ def test_pictures_and_files_that_the_readme_names_exist():
     run_id, = re.findall(r'one real run, `([^`]+)`', text)
     samples = np.asarray(Image.open(ROOT/'reports/records'/run_id/'samples.png'))
     assert (np.asarray(Image.open(ROOT/'nbs/assets/samples.png')) == samples.repeat(2, 0).repeat(2, 1)).all(), 'the picture is that run, enlarged'
+    front = [''.join(c['source']) for c in cells(ROOT/'nbs/index.ipynb', 'markdown')]
+    at, = (i for i, source in enumerate(front) if '](assets/samples.png)' in source)
+    assert re.findall(r'one real run, `([^`]+)`', front[at]) == [run_id] and not any(source.startswith('## ') for source in front[:at]), 'the front page begins with it'
 
 
 def test_committed_records_are_records_of_what_they_say():

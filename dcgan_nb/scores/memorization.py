@@ -40,17 +40,22 @@ def nearest_rows(
     return torch.cat(index), torch.cat(distance)
 
 # %% ../../nbs/scores/24_memorization.ipynb #ed7da215
+def _nearest(x:Tensor, among:Tensor, n:int=10_000) -> Tensor:
+    "Of each image the nearest among others, looked for in parts: of all at once, floats may not fit into memory."
+    found = torch.cat([part[nearest_rows(x, part)[0]] for part in among.split(n)])
+    return found[nearest_rows(x, found)[0]]
+
 def show_nearest(
     x_fake:Tensor,        # (n, c, h, w) uint8, at the size of the data
     training:Tensor,      # (n_train, c, h, w) uint8
-    held_out:Tensor,      # (n_test, c, h, w) uint8
+    held_out:Tensor|None, # (n_test, c, h, w) uint8; None: all were trained on
     n:int=12,             # samples to show
     ax=None,              # see `show_images`
 ):                        # the axes
     "Samples, their nearest training images, and their nearest held-out images, in pixels."
     x = x_fake[:n].cpu()
-    rows = [x, *(images.cpu()[nearest_rows(x, images.cpu())[0]] for images in (training, held_out))]
-    return show_images(torch.cat(rows), n_cols=len(x), ax=ax, title='sample · nearest training image · nearest held-out image')
+    rows = {'sample': x, 'nearest training image': _nearest(x, training.cpu())} | ({} if held_out is None else {'nearest held-out image': _nearest(x, held_out.cpu())})
+    return show_images(torch.cat([*rows.values()]), n_cols=len(x), ax=ax, title=' · '.join(rows))
 
 # %% ../../nbs/scores/24_memorization.ipynb #19682ab6
 def copied_share(

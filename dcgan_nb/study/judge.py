@@ -20,7 +20,7 @@ from ..foundations.core import InputError
 from ..runs.numbers import number, origin, seeds_links, trace
 from ..runs.records import images_seen, score
 from .claims import MEASURES, SEEDS, Claim, Measure, Records, arm_config, arm_records, arm_values, best_profile, chosen_claims, claim_hash, indexed, measured, n_seeds
-from .evidence import TUNING, Evidence, Verdict, best_settings, budget_text, runs_text, seeds_text, study_command
+from .evidence import TUNING, Evidence, Verdict, best_settings, budget_text, delta_text, protocol_of, runs_text, seeds_text, study_command
 from .rules import RULES, effect_text
 from .stats import holm
 
@@ -171,10 +171,10 @@ def outcome(
 
 # %% ../../nbs/study/44_judge.ipynb #56514848
 def readings_table(v:Verdict, records:list[dict]) -> pd.DataFrame:
-    "The main reading of a claim and the others that can be had."
+    "The main reading of a claim and the others that can be had, each with how it was scored and with its own smallest interesting effect."
     said = {v.claim.measure: v} | read_otherwise(v, records)
-    rows = {MEASURES[name].title: (effect_text(other), other.n_seeds, other.text) for name, other in said.items()}
-    return pd.DataFrame(rows, index=['effect [interval]', 'seeds', 'verdict']).T.rename_axis('judged by', axis=1)
+    rows = {MEASURES[name].title + protocol_of(other.claim, other.records): (effect_text(other), delta_text(other.claim), other.n_seeds, other.text) for name, other in said.items()}
+    return pd.DataFrame(rows, index=['effect [interval]', 'smallest interesting', 'seeds', 'verdict']).T.rename_axis('judged by', axis=1)
 
 def measuring_table(
     arms:dict,            # of `arm_records`

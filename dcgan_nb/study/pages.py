@@ -59,7 +59,7 @@ def seeds_table(
     rows = {arm: _seeds_row(claim, arms[arm], values[arm], seeds) for arm in arms}
     for name in claim.also:
         other = MEASURES[name]
-        title = other.title + (f' ({other.unit})' if other.unit else '')
+        title = other.title + (f' ({other.unit})' if other.unit else protocol_of(replace(claim, measure=name), arms))
         for arm, by_seed in arm_values(claim, arms, name).items():
             rows[arm][title] = format_number(float(np.mean(list(by_seed.values())))) if by_seed else '—'
     unit = f', {m.unit}' if m.unit else protocol_of(claim, arms)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['START_AND_SCORES', 'GUESS', 'BOOK', 'how_far', 'plan', 'training_flops', 'training_rates', 'training_rate',
-           'climbed_already', 'plan_table', 'print_plan', 'print_report', 'publish']
+           'climbed_already', 'plan_table', 'print_plan', 'print_report', 'counted_runs', 'publish']
 
 # %% ../../nbs/study/50_plan.ipynb #9477b6f6
 import json
@@ -223,16 +223,17 @@ def print_report(
     print(f'{", then ".join(parts)}: {_minutes(minutes + (not built)*BOOK / cores)} on a processor like those of the published runs.')
 
 # %% ../../nbs/study/50_plan.ipynb #90bf13f1
-def _counted(records:list[dict]) -> set[str]:      # run ids
-    "The runs that claims count, on any rung, and the examples, in the profiles cpu and full."
+def counted_runs(
+    records:list[dict],
+) -> dict[str, set[str]]:      # claim's id, and at last 'examples' → ids of the runs that were trained
+    "The runs of claims, on any rung, if only some of its arms have climbed it, and the examples, in the profiles cpu and full."
     profiles, climbed = ('cpu', 'full'), by_budget(records).values()
     examples = {config_key(RunConfig.planned(profile=p, device='cuda', **given).record(), 'seed') for p in profiles for given in EXAMPLES.values()}
-    found = {r['run_id'] for r in records if config_key(r['config'], 'seed') in examples}
-    for device in {r['config']['device'] for r in climbed}:
-        there = Records(r for r in climbed if r['config']['device'] == device)
-        for claim, times, profile in product(chosen_claims(), TIMES, profiles):
-            found |= {run_of(r) for by_seed in arm_records(replace(claim, times=times), there, profile).values() for r in by_seed.values()}
-    return found
+    by_device = [Records(r for r in climbed if r['config']['device'] == device) for device in {r['config']['device'] for r in climbed}]
+    def of(claim):
+        arms = (arm_records(replace(claim, times=times), there, profile) for there, times, profile in product(by_device, TIMES, profiles))
+        return {run_of(r) for found in arms for by_seed in found.values() for r in by_seed.values()}
+    return {c.id: of(c) for c in chosen_claims()} | dict(examples={run_of(r) for r in climbed if config_key(r['config'], 'seed') in examples})
 
 # %% ../../nbs/study/50_plan.ipynb #b1ebc678
 def publish(
@@ -241,7 +242,7 @@ def publish(
 ) -> list[str]:     # ids of the runs whose records were copied
     "Copy the records that claims and examples rest on, with their samples and the generators of the first seed, from one's own runs to the published ones; none of changed code."
     own, done, dirty = read_records(project_root()/runs_dir), [], []
-    counted = _counted(own)
+    counted = set().union(*counted_runs(own).values())
     for r in own:
         if r['run_id'] not in counted: continue
         if r['code']['dirty']:

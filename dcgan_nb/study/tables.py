@@ -21,8 +21,8 @@ from ..runs.config import RunConfig, identity, overrides
 from ..runs.ladder import run_of
 from ..runs.records import images_seen, scan_records, score
 from ..scores.metrics import METRICS
-from .claims import MEASURES, Claim, arm_config, arm_values, chosen_claims, claim_hash
-from .figures import Html, Text, arrow, figure, parameters_text
+from .claims import MEASURES, Claim, arm_config, arm_values, chosen_claims, claim_hash, measured
+from .figures import SECONDS, Html, Text, arrow, figure, parameters_text, seconds_text
 from .evidence import Verdict, finite, study_command
 from .judge import outcome
 from .rules import RULES, finding
@@ -81,7 +81,7 @@ def with_spread(values:list[float]) -> str:
     return f'{mean:.{digits}f} ± {std:.{digits}f}'
 
 # %% ../../nbs/study/49_tables.ipynb #58aaafb1
-def _budget(scored:list[dict]) -> float: return float(f'{np.mean([images_seen(r) for r in scored]):.2g}')      # two digits: 59,968 images are 60,000
+def _budget(scored:list[dict]) -> float: return float(f'{np.mean([images_seen(r) for r in scored]):.3g}')      # three digits: 59,968 images are 60,000
 
 def _titled(name:str) -> str: return f'{METRICS[name].title} {arrow(METRICS[name])}'
 
@@ -91,9 +91,8 @@ def _board_row(name:str, runs:list[dict], scored:list[dict]) -> dict:
     for key in _SHOWN:
         x = [s['value'] for r in scored if (s := score(r, key))]
         if x: row[_titled(key)] = with_spread(x)
-    seconds = [t for r in scored if (t := r['timings_s'].get('train_cpu') or r['timings_s'].get('train'))]      # of a busy core, where they were counted
     diverged = sum(r['status'] != 'finished' for r in runs)
-    return row | {'runs': f'{len(runs)}' + (f', {diverged} diverged' if diverged else ''), 'training (s)': f'{np.median(seconds):.0f}' if seconds else '',
+    return row | {'runs': f'{len(runs)}' + (f', {diverged} diverged' if diverged else ''), SECONDS: seconds_text(scored),
                   'parameters of G + D': parameters_text(scored[0])}
 
 # %% ../../nbs/study/49_tables.ipynb #f39ec158
@@ -204,7 +203,7 @@ def _record_row(r:dict) -> dict:
     scores = {f'{key}{end}': m[k] for key, m in r['metrics'].items() for end, k in (('', 'value'), ('_std', 'std')) if m.get(k) is not None}
     plain = {k: ' '.join(v) if isinstance(v, (tuple, list)) else v for k, v in r['config'].items() if not isinstance(v, dict)}
     return dict(run_id=r['run_id'], record=run_of(r), runs=r.get('layer'), status=r['status'], flags=' '.join(r.get('flags', ())), data=r['data']['title'],
-                data_sha256=r['data'].get('sha256'), images_seen=images_seen(r), seconds=r['timings_s'].get('train'), commit=code['commit'], dirty=code['dirty'],
+                data_sha256=r['data'].get('sha256'), images_seen=images_seen(r), busy_core_seconds=measured('seconds', r), commit=code['commit'], dirty=code['dirty'],
                 hardware=machine.get('gpu') or machine.get('cpu'), **plain, **scores)
 
 def records_file(
