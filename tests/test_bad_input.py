@@ -151,6 +151,9 @@ CASES = [
     (dict(penalty='r12'), "Did you mean 'r1r2'"), (dict(augment='cutuot'), "Did you mean 'cutout'"), (dict(augment='saturation'), "take 'contrast'"), (dict(lr_decay='cosin'), "Did you mean 'cosine'"), (dict(truncation=-0.5), 'Nearest: 0'),
     (dict(sigmoid_scores=True, loss='rpgan'), "take loss='bce'"), (dict(penalty_every=0), 'Nearest: 1'), (dict(ema=1.0), 'Nearest: 0.999999'), (dict(metrics=''), 'Known: fid'),
     (dict(metrics=7), 'are not names of metrics'), (dict(g_options='n_xtra=1'), "Did you mean 'n_extra'"), (dict(d_options='n_extra=x'), 'n_extra=0'), (dict(g_options='n_extra=2.5'), 'n_extra=0'),
+    (dict(g_options='n_extra=-1'), 'Nearest: 0.'), (dict(d_options='n_extra=1000'), 'Nearest: 32.'), (dict(g_options='n_blocks=0', arch='resnet'), 'Nearest: 1.'), (dict(d_options='n_extra=1 n_extra=2'), 'leave one out'),
+    *((dict(d_options=f'head=classes class_weight={weight}', arch='cdcgan', conditional=True), 'Nearest: 0.001.') for weight in (0, -1, 1e-9)),
+    (dict(penalty_weight=0, penalty='r1'), "take penalty='none'"),
     (dict(g_options='n_extra=1e999'), 'n_extra=0'), (dict(conditional=True), 'takes no classes'), (dict(graphs=True), 'needs a CUDA device'),
 ]
 

@@ -145,7 +145,7 @@ class Architecture:
     image_size: int|None = None  # the size it was made for; None: that of the data
     g_init: str = 'normal'       # a name in `INITS`
     d_init: str = 'normal'
-    choices: dict[str, Registry] = field(default_factory=dict)    # arguments that are names, and the names there are
+    choices: dict[str, Registry|tuple] = field(default_factory=dict)    # arguments that are names, and the names there are; numbers, and their range
 
     @property
     def g_defaults(self) -> dict: return _own(self.generator)
@@ -155,7 +155,7 @@ class Architecture:
     def conditional(self) -> bool: return 'n_classes' in signature(self.generator).parameters
 
 ARCHITECTURES = Registry('arch',
-    dcgan = Architecture(dcgan_generator, dcgan_discriminator),
+    dcgan = Architecture(dcgan_generator, dcgan_discriminator, choices=dict(n_extra=(0, 32))),
     mlp = Architecture(mlp_generator, mlp_discriminator))
 
 # %% ../../nbs/gan/10_networks.ipynb #5a6c63c1
