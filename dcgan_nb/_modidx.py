@@ -131,6 +131,8 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                                                                             'dcgan_nb/foundations/pictures.py'),
                                                'dcgan_nb.foundations.pictures._classes': ( 'foundations/pictures.html#_classes',
                                                                                            'dcgan_nb/foundations/pictures.py'),
+                                               'dcgan_nb.foundations.pictures._classes_further_in': ( 'foundations/pictures.html#_classes_further_in',
+                                                                                                      'dcgan_nb/foundations/pictures.py'),
                                                'dcgan_nb.foundations.pictures._content': ( 'foundations/pictures.html#_content',
                                                                                            'dcgan_nb/foundations/pictures.py'),
                                                'dcgan_nb.foundations.pictures._is_picture': ( 'foundations/pictures.html#_is_picture',

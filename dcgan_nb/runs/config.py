@@ -20,6 +20,7 @@ import torch
 
 from ..foundations.core import InputError, cache_dir, load_projects, nearest, project_root
 from ..foundations.datasets import DATASETS, DatasetInfo, settled
+from ..foundations.pictures import OF_A_CLASS
 from ..gan.labels import HEADS
 from ..gan.losses import LOSSES
 from ..gan.networks import ARCHITECTURES, build_discriminator, build_generator, check_size
@@ -191,7 +192,9 @@ def _without_contradictions(c:RunConfig) -> RunConfig:
     if not ARCHITECTURES[c.arch].conditional:
         some = [name for name, make in ARCHITECTURES.items() if make.conditional]
         raise InputError(f"conditional=True: arch={c.arch!r} takes no classes. Those that do: {', '.join(some) or 'none so far'}.")
-    if not ds.classes: raise InputError(f"conditional=True: the images of {c.dataset} have no classes.")
+    if not ds.classes:
+        how = f" Classes are the subfolders of data_dir itself with at least {OF_A_CLASS} pictures each, two or more." if c.dataset.startswith('folder_') else ''
+        raise InputError(f"conditional=True: the images of {c.dataset} have no classes.{how}")
     return c
 
 # %% ../../nbs/runs/31_config.ipynb #0ed38951
