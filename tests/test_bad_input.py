@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from dcgan_nb.foundations.core import InputError, load_projects
 from dcgan_nb.foundations.datasets import ASSETS, DATASETS, TEST_IMAGES, TRAIN_IMAGES, idx_bytes, load_data, read_idx
-from dcgan_nb.gan.networks import build_networks, generate, generator_bytes, load_generator
+from dcgan_nb.gan.networks import build_generator, build_networks, draw_z, generate, generator_bytes, load_generator
 from dcgan_nb.gan.state import init
 from dcgan_nb.gan.train import train
 from dcgan_nb.runs.checkpoint import lock_run
@@ -23,6 +24,7 @@ from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.parameters import PLACES
 from dcgan_nb.runs.records import read_record
 from dcgan_nb.scores.features import load_extractor
+from dcgan_nb.scores.memorization import interpolate, nearest_rows, walk
 from dcgan_nb.scores.metrics import METRICS
 from dcgan_nb.study.figures import plot_history, score_table
 from dcgan_nb.study.judge import judge
@@ -103,6 +105,53 @@ def test_a_bad_generator_file(tmp_path):
         with pytest.raises(InputError, match='is no noise: a tensor'): generate(torch.nn.Identity(), nothing)
 
 
+@pytest.fixture
+def knows():
+    "A generator that knows three classes, and one that knows none."
+    return tuple(build_generator(arch, latent_dim=10, channels=1, size=28, width=4, **more) for arch, more in (('cdcgan', dict(n_classes=3)), ('dcgan', {})))
+
+
+WRONG_NOISE = [lambda z: z[0], lambda z: z[:0], lambda z: z[None], lambda z: z.long(), lambda z: z.numpy(), lambda z: z.tolist(), lambda z: z + 0j, lambda z: np.zeros((500, 10)), str]
+WRONG_CLASSES = [lambda y: y.tolist(), lambda y: y.numpy(), lambda y: y[0], lambda y: y[:, None], lambda y: y > 0, lambda y: y.float(), lambda y: y + 0j, str, lambda y: 1]
+
+
+@pytest.mark.fault('Noise or classes of another kind for a trained generator: lists, arrays, one number, another shape, no rows, classes where there are none', 'One sentence: what was given, what is wanted')
+def test_what_a_generator_cannot_draw_from(knows, rng):
+    G, H = knows
+    z, y = torch.randn(6, 10, generator=rng), torch.randint(3, (6,), generator=rng)
+    def told(*given):
+        with pytest.raises(InputError) as error: generate(*given)
+        assert len(said := str(error.value)) < 200 and '\n' not in said
+        return said
+    for wrong in WRONG_NOISE:
+        for net in knows: assert told(net, wrong(z)).endswith("is no noise: a tensor (n, latent_dim) is wanted, as torch.randn(64, G.spec['latent_dim']).")
+    for wrong in WRONG_CLASSES: assert told(G, z, wrong(y)).endswith('are no classes: a tensor (n,) of whole numbers is wanted, as torch.arange(64) % 3.')
+    assert told(H, z, y).endswith('this generator was built without classes: leave y out.')
+    assert told(G, z, y[:5]) == '6 rows of noise and 5 classes: one class is wanted for each.' and 'draws 0 … 2' in told(G, z, y + 3) and 'y=None' in told(G, z)
+    assert told(G, z[:, :9], y) == 'z has 9 numbers for each image, and this generator takes 10.'
+
+
+def test_numbers_of_another_type_are_converted(knows, rng):
+    G, H = knows
+    z, y = torch.randn(6, 10, generator=rng), torch.randint(3, (6,), generator=rng)
+    for kind in (torch.uint8, torch.int8, torch.int16, torch.int32): assert torch.equal(generate(G, z, y.to(kind), batch_size=4), generate(G, z, y, batch_size=4))
+    for net, labels in (G, y), (H, None): assert torch.equal(generate(net, z.double(), labels), generate(net, z, labels))
+    assert generate(H.double(), z).shape == (6, 1, 28, 28)
+
+
+def test_walks_and_neighbors_of_what_does_not_go_together(knows, rng):
+    G, H = knows
+    z, y = torch.randn(2, 4, 10, generator=rng), torch.randint(3, (4,), generator=rng)
+    assert walk(G, *z, 3, y.to(torch.uint8)).shape == (4, 3, 1, 28, 28) == walk(H, *z, 3).shape
+    for told, wrong in {'4, 10\\) and \\(3, 10': lambda: walk(H, z[0], z[1, :3]), '1, 10\\) and \\(4, 10': lambda: interpolate(z[0, :1], z[1]), 'Nearest: 2': lambda: walk(H, *z, 1), 'is no noise': lambda: walk(H, z[0], [1]),
+                        'are no classes': lambda: walk(G, *z, 3, y.tolist()), '4 rows of noise and 12 classes': lambda: walk(G, *z, 3, y.repeat(3)), 'without classes': lambda: walk(H, *z, 3, y),
+                        '4 rows cannot be compared with 0': lambda: nearest_rows(z[0], z[1, :0]), '0 rows cannot be compared with 4': lambda: nearest_rows(z[0, :0], z[1])}.items():
+        with pytest.raises(InputError, match=told): wrong()
+    for wrong in (math.nan, -1e-9, -math.inf):
+        with pytest.raises(InputError, match='Nearest: 0'): draw_z(3, 10, rng, wrong)
+    assert draw_z(3, 10, rng, math.inf).shape == (3, 10)
+
+
 def possible_value(f):
     "Values that a parameter can have."
     m = f.metadata
@@ -151,6 +200,9 @@ CASES = [
     (dict(penalty='r12'), "Did you mean 'r1r2'"), (dict(augment='cutuot'), "Did you mean 'cutout'"), (dict(augment='saturation'), "take 'contrast'"), (dict(lr_decay='cosin'), "Did you mean 'cosine'"), (dict(truncation=-0.5), 'Nearest: 0'),
     (dict(sigmoid_scores=True, loss='rpgan'), "take loss='bce'"), (dict(penalty_every=0), 'Nearest: 1'), (dict(ema=1.0), 'Nearest: 0.999999'), (dict(metrics=''), 'Known: fid'),
     (dict(metrics=7), 'are not names of metrics'), (dict(g_options='n_xtra=1'), "Did you mean 'n_extra'"), (dict(d_options='n_extra=x'), 'n_extra=0'), (dict(g_options='n_extra=2.5'), 'n_extra=0'),
+    (dict(g_options='n_extra=-1'), 'Nearest: 0.'), (dict(d_options='n_extra=1000'), 'Nearest: 32.'), (dict(g_options='n_blocks=0', arch='resnet'), 'Nearest: 1.'), (dict(d_options='n_extra=1 n_extra=2'), 'leave one out'),
+    *((dict(d_options=f'head=classes class_weight={weight}', arch='cdcgan', conditional=True), 'Nearest: 0.001.') for weight in (0, -1, 1e-9)),
+    (dict(penalty_weight=0, penalty='r1'), "take penalty='none'"),
     (dict(g_options='n_extra=1e999'), 'n_extra=0'), (dict(conditional=True), 'takes no classes'), (dict(graphs=True), 'needs a CUDA device'),
 ]
 

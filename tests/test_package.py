@@ -388,7 +388,8 @@ def test_unconditional_networks_ignore_labels(arch, rng):
     z = torch.randn(3, gan.config.latent_dim, generator=rng)
     x = generate(gan.G, z)
     gan.D.eval()
-    assert torch.equal(generate(gan.G, z, y), x) and torch.equal(gan.D(x, y), gan.D(x)) and gan.y_fixed is None
+    assert torch.equal(gan.G.eval()(z, y), x) and torch.equal(gan.D(x, y), gan.D(x)) and gan.y_fixed is None
+    with pytest.raises(InputError, match='built without classes: leave y out'): generate(gan.G, z, y)
 
 
 # Losses and penalties of other kinds

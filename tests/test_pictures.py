@@ -143,6 +143,26 @@ def test_a_folder_that_may_not_be_read_is_named(monkeypatch, tmp_path, locked):
         with pytest.raises(InputError, match='cannot be read: Permission denied'): picture_set(tmp_path, 16)
 
 
+@pytest.mark.parametrize('names, advised', [(('train', 'val'), 'train'), (('test', 'train', 'misc'), 'train'), (('Valid', 'Training'), 'Training'), (('test', 'validation'), 'validation')], ids=str)
+def test_parts_of_a_data_set_are_no_classes_and_the_one_to_train_on_is_advised(names, advised, tmp_path):
+    write_pictures(tmp_path, classes=names)
+    with pytest.raises(InputError, match=f'are parts of a data set and no classes: name the one to learn from, data_dir=…/{advised}\\. '): picture_set(tmp_path, 16)
+
+
+def test_classes_that_lie_one_folder_further_in_are_not_lost_in_silence(monkeypatch, tmp_path):
+    monkeypatch.setenv('DCGAN_NB_CACHE', str(tmp_path/'cache'))
+    write_pictures(tmp_path/'photos', 240, classes=('my/all/cat', 'my/all/dog'))
+    note = load_data(picture_set(tmp_path/'photos', 16)[0]).info.note
+    assert 'all pictures lie in my/all: to have the subfolders of that as classes, take data_dir=…/my/all.' in note and str(tmp_path) not in note
+    given = TINY | dict(dataset='folder', image_size=16, feature_extractor='none', recipe='best_cond')
+    with pytest.raises(InputError, match=r'have no classes\. Classes are the subfolders of data_dir itself with at least 4 pictures each, two or more\.'):
+        RunConfig.resolve(**given, data_dir=str(tmp_path/'photos'))
+    inside = RunConfig.resolve(**given, data_dir=str(tmp_path/'photos/my/all'))
+    assert inside.n_classes == 2 and 'There are no classes' not in load_data(inside.dataset).info.note
+    write_pictures(tmp_path/'flat', 120, classes=('all',))
+    assert 'There are no classes' not in load_data(picture_set(tmp_path/'flat', 16)[0]).info.note, 'where none would be found further in'
+
+
 def test_a_class_of_one_judged_picture_is_refused_before_training(tmp_path):
     write_pictures(tmp_path/'pictures', 1000)               # two of the few are held out, and half of what is held out is judged
     for i, file in enumerate(sorted((tmp_path/'pictures/shore').glob('*'))[:4]):

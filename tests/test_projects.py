@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from conftest import tiny, tiny_data, weights
+from conftest import ROOT, tiny, tiny_data, weights
 from PIL import Image
 from torch import nn
 
@@ -23,6 +23,8 @@ from dcgan_nb.gan.residual import Growing
 from dcgan_nb.gan.state import init
 from dcgan_nb.gan.train import d_step, draw_noise, g_step, layer_noise, train, train_epoch
 from dcgan_nb.runs.config import PROFILES, RECIPES, RunConfig, overrides
+from dcgan_nb.runs.parameters import ARGUMENTS, own_arguments
+from dcgan_nb.runs.records import read_record
 
 load_projects()
 SAMPLE = load_data('fashion_mnist_sample')
@@ -323,3 +325,50 @@ def test_what_departs_from_a_recipe_in_unusual_ways_can_be_typed_again(given):
     config = RunConfig.planned(**given, profile='cpu', device='cpu')
     typed = overrides(config.record())
     assert RunConfig.planned(**typed, device='cpu') == config and not typed.keys() & {'profile'} - {'profile'}
+
+
+# Options on top of those of a recipe
+
+def drawn_options(arch, player, rng):
+    "Some options of an architecture that sees labels, each with a value it can have."
+    make, found = ARCHITECTURES[arch], {}
+    for k, default in own_arguments(arch, player).items():
+        if k in ARGUMENTS.values() or k == 'class_weight' or draw(rng, 0, 2): continue      # a weight counts with one head alone
+        choice = (False, True) if isinstance(default, bool) else list(make.choices[k]) if isinstance(default, str) else range(make.choices[k][0], 4)
+        found[k] = choice[draw(rng, 0, len(choice))]
+    return found
+
+
+def written(options, order=list): return ' '.join(f'{k}={options[k]}' for k in order(options))
+
+
+@pytest.mark.parametrize('arch', ['resnet', 'progressive', 'cdcgan'])
+def test_options_lie_over_those_of_a_recipe_and_can_be_typed_again(arch, rng):
+    given = dict(recipe='best_cond', profile='cpu', device='cpu', arch=arch)
+    recipe = dict(g={}, d={k: v for k, v in dict(minibatch_std=True, pooled=False).items() if k in own_arguments(arch, 'd')})
+    for _ in range(12):
+        own, drawn = ({player: f(player) for player in 'gd'} for f in (lambda player: own_arguments(arch, player), lambda player: drawn_options(arch, player, rng)))
+        config, other = (RunConfig.resolve(**given, **{f'{p}_options': written(drawn[p], order) for p in 'gd' if drawn[p]}) for order in (list, lambda names: sorted(names, reverse=True)))
+        assert config == other and config.run_id == other.run_id, 'the order does not matter'
+        for p, spec in dict(g=config.g_spec, d=config.d_spec).items():
+            assert {k: spec[k] for k in own[p] if k not in ARGUMENTS.values()} == {k: v for k, v in (own[p] | recipe[p] | drawn[p]).items() if k not in ARGUMENTS.values()}
+        record = config.record()
+        assert RunConfig.planned(**overrides(record), device='cpu') == config == RunConfig.of_record(record) == RunConfig.resolve(**record)
+        alone = record | {f'{p}_options': written({k: drawn[p][k] for k in own[p] if drawn[p].get(k, own[p][k]) != own[p][k]}) for p in 'gd'}     # without the recipe's, as runs of older versions
+        typed = RunConfig.planned(**overrides(alone), device='cpu')
+        assert typed.record() == RunConfig.of_record(alone).record() == RunConfig.resolve(**alone).record() == alone and typed.run_id == RunConfig.of_record(alone).run_id
+
+
+def test_a_head_does_not_cost_a_recipe_its_other_options():
+    spec = RunConfig.resolve(device='cpu', recipe='best_cond', d_options='head=classes').d_spec
+    assert (spec['minibatch_std'], spec['pooled'], spec['head']) == (True, False, 'classes')
+    assert RunConfig.resolve(device='cpu', recipe='best_cond', d_options='').d_spec['pooled'], 'none means none'
+    assert RunConfig.resolve(device='cpu', recipe='best', arch='dcgan').d_options == '', 'an architecture that has no such options'
+    assert RunConfig.resolve(device='cpu', recipe='best', arch='dcgan', d_options='n_extra=1').d_options == 'n_extra=1'
+
+
+def test_every_published_run_is_what_its_command_asks_for():
+    found = [read_record(path) for path in sorted(ROOT.glob('reports/records/*/record.json'))]
+    again = {r['run_id']: RunConfig.planned(**overrides(r['config']), device=r['config']['device']) for r in found}
+    assert found and all(run_id == c.run_id for run_id, c in again.items()) and all(again[r['run_id']].record() == r['config'] for r in found)
+    assert any('pooled=True' in overrides(r['config']).get('d_options', '') for r in found), 'some have fewer options than their recipe has today'

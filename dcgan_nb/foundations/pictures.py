@@ -128,14 +128,24 @@ def _classes(used:dict, skipped:dict) -> tuple:
     counts = Counter(name.split('/')[0] for name in used if '/' in name)
     classes = tuple(sorted(c for c, n in counts.items() if n >= OF_A_CLASS))
     if len(classes) < 2: return ()
-    if {c.lower() for c in classes} <= PARTS:
-        raise InputError(f"the subfolders {' and '.join(classes)} are parts of a data set and no classes: name the one to learn from, data_dir=…/{classes[-1]}. "
+    if len(parts := [c for c in classes if c.lower() in PARTS]) > 1:
+        first = next((c for c in parts if c.lower().startswith('train')), parts[-1])
+        raise InputError(f"the subfolders {' and '.join(parts)} are parts of a data set and no classes: name the one to learn from, data_dir=…/{first}. "
                          'What is held out is chosen here.')
     if len(classes) > 256: raise InputError(f"{len(classes)} subfolders are too many classes, at most 256 are possible: put the pictures into one.")
     for name in [n for n in used if '/' not in n or n.split('/')[0] not in classes]:
         del used[name]
         skipped[name] = f'in no subfolder of {OF_A_CLASS} pictures or more (each is a class)'
     return classes
+
+def _classes_further_in(used:dict) -> str:
+    "A sentence where all pictures lie in one subfolder, whose own subfolders would be classes."
+    places = [name.split('/')[:-1] for name in used]
+    shared = os.path.commonprefix(places)            # of lists, part by part
+    counts = Counter(place[len(shared)] for place in places if len(place) > len(shared))
+    if not shared or sum(n >= OF_A_CLASS for n in counts.values()) < 2: return ''
+    inside = '/'.join(shared)
+    return f" There are no classes, because all pictures lie in {inside}: to have the subfolders of that as classes, take data_dir=…/{inside}."
 
 # %% ../../nbs/foundations/05_pictures.ipynb #5b18e3a9
 def _told(skipped:dict, most:int=20) -> str:
@@ -209,7 +219,7 @@ def _prepared(folder:Path, size:int) -> tuple[dict, dict]:
     (n_train, channels, *_), n_test = files[TRAIN_IMAGES].shape, len(files[TEST_IMAGES])
     name = f'folder_{digest}_{size}x{channels}_{n_train}_{n_test}' + (f'_{len(classes)}' if classes else '')
     note = (f"{len(used):,} of {n_files:,} files are used, cropped to a square and scaled to {size} × {size} pixels; "
-            f"{n_test:,} of them are held out for the scores.{_told(skipped)}")
+            f"{n_test:,} of them are held out for the scores.{'' if classes else _classes_further_in(used)}{_told(skipped)}")
     return dict(name=name, title=f'{_text(folder.resolve().name)} ({digest})', classes=classes, note=note,
                 sha256={stem: hashlib.sha256(idx_bytes(v)).hexdigest() for stem, v in files.items()}), files
 

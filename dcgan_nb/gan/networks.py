@@ -6,8 +6,8 @@
 __all__ = ['SHARED', 'ARCHITECTURES', 'INITS', 'GENERATOR', 'Network', 'own_losses', 'activation', 'dcgan_generator', 'to_score',
            'dcgan_discriminator', 'mlp_generator', 'mlp_discriminator', 'keras_batch_norm', 'keras_transposed',
            'Architecture', 'check_size', 'build_generator', 'build_discriminator', 'count_parameters', 'Init',
-           'init_weights', 'build_networks', 'eval_mode', 'generate', 'draw_z', 'generator_bytes', 'save_generator',
-           'load_generator']
+           'init_weights', 'build_networks', 'eval_mode', 'checked_inputs', 'generate', 'draw_z', 'generator_bytes',
+           'save_generator', 'load_generator']
 
 # %% ../../nbs/gan/10_networks.ipynb #0c0a7597
 import json
@@ -38,9 +38,7 @@ class Network(nn.Sequential):
         return x
 
 # %% ../../nbs/gan/10_networks.ipynb #fe92ec0a
-def own_losses(
-    net:nn.Module,
-) -> Tensor|None:    # scalar; None: no layer left one
+def own_losses(net:nn.Module) -> Tensor|None:    # scalar; None: no layer left one
     "The sum of the losses that layers left behind in the last forward pass; they are taken away."
     left = [m for m in net.modules() if getattr(m, 'own_loss', None) is not None]
     total = sum(m.own_loss for m in left) if left else None
@@ -48,9 +46,7 @@ def own_losses(
     return total
 
 # %% ../../nbs/gan/10_networks.ipynb #00ab4e32
-def activation(
-    negative_slope:float,    # 0: ReLU
-) -> nn.Module:
+def activation(negative_slope:float) -> nn.Module:
     "LeakyReLU, or ReLU where its slope below 0 is 0."
     return nn.LeakyReLU(negative_slope) if negative_slope else nn.ReLU()
 
@@ -145,17 +141,14 @@ class Architecture:
     image_size: int|None = None  # the size it was made for; None: that of the data
     g_init: str = 'normal'       # a name in `INITS`
     d_init: str = 'normal'
-    choices: dict[str, Registry] = field(default_factory=dict)    # arguments that are names, and the names there are
+    choices: dict[str, Registry|tuple] = field(default_factory=dict)    # arguments that are names, and the names there are; numbers, and their range
 
-    @property
-    def g_defaults(self) -> dict: return _own(self.generator)
-    @property
-    def d_defaults(self) -> dict: return _own(self.discriminator)
-    @property
-    def conditional(self) -> bool: return 'n_classes' in signature(self.generator).parameters
+    g_defaults = property(lambda self: _own(self.generator))
+    d_defaults = property(lambda self: _own(self.discriminator))
+    conditional = property(lambda self: 'n_classes' in signature(self.generator).parameters)
 
 ARCHITECTURES = Registry('arch',
-    dcgan = Architecture(dcgan_generator, dcgan_discriminator),
+    dcgan = Architecture(dcgan_generator, dcgan_discriminator, choices=dict(n_extra=(0, 32))),
     mlp = Architecture(mlp_generator, mlp_discriminator))
 
 # %% ../../nbs/gan/10_networks.ipynb #5a6c63c1
@@ -164,8 +157,7 @@ def check_size(
     size:int,       # height and width of the images
 ) -> None:
     "Raise an `InputError` if an architecture cannot take images of a size."
-    make = ARCHITECTURES[arch]
-    step = make.divisor
+    make, step = ARCHITECTURES[arch], ARCHITECTURES[arch].divisor
     if size % step or size < make.smallest:
         raise InputError(f"image_size={size} is not a multiple of {step} from {make.smallest} on, as arch={arch!r} needs. "
                          f"Nearest: {max(round(size / step) * step, make.smallest)}.")
@@ -192,9 +184,7 @@ def build_discriminator(arch:str, **given) -> Network:  # `channels`, `size`, an
     return _build(arch, 'discriminator', given)
 
 # %% ../../nbs/gan/10_networks.ipynb #aa2888a7
-def count_parameters(
-    net:nn.Module,
-) -> int:        # trainable numbers
+def count_parameters(net:nn.Module) -> int:
     "How many numbers training can change."
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
@@ -242,8 +232,7 @@ def build_networks(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)       # layers that `init_weights` does not know keep PyTorch's own first weights
         G, D, rng = build_generator(**g_spec), build_discriminator(**d_spec), torch.Generator().manual_seed(seed)
-    init_weights(G, rng, g_init)
-    init_weights(D, rng, d_init)
+    for net, init in (G, g_init), (D, d_init): init_weights(net, rng, init)
     return G, D
 
 # %% ../../nbs/gan/10_networks.ipynb #4dc18ed4
@@ -255,6 +244,24 @@ def eval_mode(net:nn.Module):
     try: yield
     finally: net.train(was_training)
 
+# %% ../../nbs/gan/10_networks.ipynb #4d6bd9c0
+def checked_inputs(G:nn.Module, z:Tensor, y:Tensor|None=None) -> tuple[Tensor, Tensor|None]:
+    "Noise in G's precision and classes as int64, refused where they do not fit the generator."
+    spec, shown = getattr(G, 'spec', {}), lambda v: f'{v.dtype} {tuple(v.shape)}' if isinstance(v, Tensor) else ' '.join(repr(v)[:40].split())
+    size, n_classes = spec.get('latent_dim'), spec.get('n_classes', 0)
+    if not isinstance(z, Tensor) or z.ndim != 2 or not len(z) or not z.is_floating_point():
+        raise InputError(f"z={shown(z)} is no noise: a tensor (n, latent_dim) is wanted, as torch.randn(64, G.spec['latent_dim']).")
+    if size not in (None, z.shape[1]): raise InputError(f"z has {z.shape[1]} numbers for each image, and this generator takes {size}.")
+    z = z.to(next((p.dtype for p in G.parameters()), z.dtype))
+    if y is None: return z, None
+    if spec and not n_classes: raise InputError(f"y={shown(y)}: this generator was built without classes: leave y out.")
+    if not isinstance(y, Tensor) or y.ndim != 1 or y.is_floating_point() or y.dtype in (torch.bool, torch.complex64, torch.complex128):
+        raise InputError(f"y={shown(y)} are no classes: a tensor (n,) of whole numbers is wanted, as torch.arange(64) % {n_classes or 10}.")
+    if len(y) != len(z): raise InputError(f"{len(z)} rows of noise and {len(y)} classes: one class is wanted for each.")
+    if n_classes and not set(y.tolist()) <= set(range(n_classes)): raise InputError(f"y has classes {y.min()} … {y.max()}, and this generator draws 0 … {n_classes - 1}.")
+    return z, y.long()
+
+# %% ../../nbs/gan/10_networks.ipynb #c6054d58
 @torch.no_grad()
 def generate(
     G:nn.Module,          # (z, y) → images
@@ -263,11 +270,7 @@ def generate(
     batch_size:int=500,   # images at a time
 ) -> Tensor:              # (n, c, h, w) float32 in [−1, 1], on the same device
     "The images a generator makes of given noise, in eval mode; G is left as it was."
-    if not isinstance(z, Tensor): raise InputError(f"z={z!r} is no noise: a tensor (n, latent_dim) is wanted, as torch.randn(64, G.spec['latent_dim']).")
-    size, n_classes = (getattr(G, 'spec', {}).get(name, default) for name, default in (('latent_dim', z.shape[-1]), ('n_classes', 0)))
-    if size != z.shape[-1]: raise InputError(f"z has {z.shape[-1]} numbers for each image, and this generator takes {size}.")
-    if y is not None and len(y) != len(z): raise InputError(f"{len(z)} rows of noise and {len(y)} classes: one class is wanted for each.")
-    if n_classes and y is not None and not set(y.tolist()) <= set(range(n_classes)): raise InputError(f"y has classes {y.min()} … {y.max()}, and this generator draws 0 … {n_classes - 1}.")
+    z, y = checked_inputs(G, z, y)
     labels = [None] * len(z) if y is None else y.split(batch_size)
     with eval_mode(G): return torch.cat([G(*part).float() for part in zip(z.split(batch_size), labels)])
 
@@ -280,7 +283,7 @@ def draw_z(
 ) -> Tensor:                # (n, latent_dim)
     "Noise to draw images from, truncated if that is wanted (Brock et al. 2019)."
     z = torch.randn(n, latent_dim, generator=rng, device=rng.device)
-    if truncation < 0: raise InputError(f"truncation={truncation} is less than 0. Nearest: 0, no truncation.")
+    if not truncation >= 0: raise InputError(f"truncation={truncation} is no number from 0 on. Nearest: 0, no truncation.")
     if truncation and (far := z.abs() > truncation).any():
         again = torch.empty(int(far.sum()), device=z.device)
         z[far] = nn.init.trunc_normal_(again, a=-truncation, b=truncation, generator=rng)
@@ -296,10 +299,7 @@ def generator_bytes(
     return save({k: kept(v.detach().cpu()).contiguous() for k, v in G.state_dict().items()},
                 metadata={'generator': json.dumps(G.spec, sort_keys=True)})
 
-def save_generator(
-    G:Network,      # from `build_generator`
-    path:Path,
-) -> None:
+def save_generator(G:Network, path:Path) -> None:
     "Write the file of `generator_bytes`."
     write_file(Path(path), generator_bytes(G))
 

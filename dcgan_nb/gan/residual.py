@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ..foundations.core import InputError
-from .labels import HEADS, batch_norm, label_maps, score_layers
+from .labels import OF_HEADS, batch_norm, label_maps, score_layers
 from .networks import ARCHITECTURES, Architecture, Network, activation
 
 # %% ../../nbs/gan/12_residual.ipynb #2d27306e
@@ -147,7 +147,7 @@ def resnet_discriminator(
     return normalized(D) if spectral else D
 
 # %% ../../nbs/gan/12_residual.ipynb #8d386cf2
-ARCHITECTURES['resnet'] = Architecture(resnet_generator, resnet_discriminator, g_init='glorot', d_init='glorot', choices=dict(head=HEADS))
+ARCHITECTURES['resnet'] = Architecture(resnet_generator, resnet_discriminator, g_init='glorot', d_init='glorot', choices=OF_HEADS | dict(n_blocks=(1, 32)))
 ARCHITECTURES.also_called |= dict(sngan='resnet', progan='progressive')
 
 # %% ../../nbs/gan/12_residual.ipynb #d75e46d3
@@ -235,4 +235,4 @@ def progressive_discriminator(
         *_ending(n_maps[0], 1, negative_slope, minibatch_std, head, class_weight, n_classes))
     return normalized(D) if spectral else D
 
-ARCHITECTURES['progressive'] = Architecture(progressive_generator, progressive_discriminator, g_init='glorot', d_init='glorot', choices=dict(head=HEADS))
+ARCHITECTURES['progressive'] = Architecture(progressive_generator, progressive_discriminator, g_init='glorot', d_init='glorot', choices=OF_HEADS)

@@ -14,7 +14,7 @@ from torch.nn.functional import cosine_similarity
 
 from ..foundations.batches import show_images
 from ..foundations.core import InputError
-from ..gan.networks import generate
+from ..gan.networks import checked_inputs, generate
 from .metrics import METRICS, Metric, Sample
 
 # %% ../../nbs/scores/24_memorization.ipynb #e3bbf34a
@@ -27,6 +27,7 @@ def nearest_rows(
     "The nearest of some rows to each of others."
     if x.shape[1:] != among.shape[1:]:
         raise InputError(f"rows of shape {tuple(x.shape[1:])} cannot be compared with rows of shape {tuple(among.shape[1:])}.")
+    if not len(x) or not len(among): raise InputError(f"{len(x)} rows cannot be compared with {len(among)}: at least one is wanted on each side.")
     rows = among.flatten(1).float()
     center = rows.mean(0).round()                # distances stay, small numbers lose fewer digits, whole ones none
     rows = rows - center                         # not in place: the rows may be the caller's own
@@ -90,6 +91,8 @@ def interpolate(
     n_steps:int=8,      # the two ends included
 ) -> Tensor:            # (n, n_steps, d)
     "Noise along the arcs between noises (White 2016)."
+    if z0.ndim != 2 or z0.shape != z1.shape: raise InputError(f"noise of shape {tuple(z0.shape)} and {tuple(z1.shape)}: both must be (n, latent_dim), the same.")
+    if n_steps < 2: raise InputError(f"n_steps={n_steps} leaves no room for the two ends. Nearest: 2.")
     t = torch.linspace(0, 1, n_steps, device=z0.device)[:, None]
     cosine = cosine_similarity(z0, z1).clamp(-1, 1)
     if (cosine < -0.9999).any(): raise InputError("between opposite noises there is no shortest arc: draw others.")
@@ -105,7 +108,8 @@ def walk(
     y:Tensor|None=None,     # (n,) classes, one for each walk, for a conditional G
 ) -> Tensor:                # (n, n_steps, c, h, w) in [−1, 1]
     "Images along the arcs between noises; `show_images(walk(…).flatten(0, 1), n_steps)` shows a row for each."
-    x = generate(G, interpolate(z0, z1, n_steps).flatten(0, 1), None if y is None else y.repeat_interleave(n_steps))
+    z0, y = checked_inputs(G, z0, y)
+    x = generate(G, interpolate(z0, checked_inputs(G, z1)[0], n_steps).flatten(0, 1), None if y is None else y.repeat_interleave(n_steps))
     return x.unflatten(0, (len(z0), n_steps))
 
 # %% ../../nbs/scores/24_memorization.ipynb #00c77ef0
