@@ -3,7 +3,7 @@
 It begins with labels: the settings of last time and random ones, then variations of the best of them, then more seeds for the finalists; and without
 labels the finalists alone. Then comes one step beyond the range for five of the settings in which the best lies at an edge, and all such steps that helped at
 once; then what was chosen by hand, without labels, mostly of two things that the space did not have: how much noise G gets, and what of its maps D scores; and last,
-by hand as well, how fast D learns and how large it is.
+by hand as well, how fast D learns, and whether rates fade.
 How many epochs a trial gets follows from its speed: a few of its steps take turns with steps of `standard`.
 
 Each trial is a run like any other, two at a time, one thread each, with seeds from 100, which no published figure uses. The result is written after
@@ -49,9 +49,9 @@ BY_HAND = [                                   # changes to the best of all that
     *(dict(batch_size=32, d_over_g=1, pooled=False, latent_dim=32) | more for more in (
         {}, dict(latent_dim=16), dict(g_lr=8e-3, d_over_g=0.5), dict(penalty_weight=0.1), dict(penalty_weight=2.0), dict(loss='bce'), dict(beta2=0.99, ema=0.998))),
     dict(batch_size=32, d_over_g=0.5, pooled=False, minibatch_std=False)]
-SLOWER_D = [                                  # changes to what these found: how fast D learns, and how large it is
-    dict(d_over_g=0.5), dict(d_over_g=0.25), dict(g_lr=3e-3, d_over_g=0.5), dict(d_over_g=0.5, d_width=24), dict(d_over_g=0.75, d_width=24), dict(d_over_g=0.375, d_width=32)]
-SLOWER_D_TOLD = [dict(d_over_g=0.5), dict(g_lr=6e-3, d_over_g=1/3), dict(d_over_g=0.5, penalty_weight=0.1)]      # the same with labels
+SLOWER_D = [                                  # changes to what these found: how fast D learns, and whether rates fade
+    dict(d_over_g=0.5), dict(lr_decay='constant'), dict(d_over_g=0.5, lr_decay='constant')]
+SLOWER_D_TOLD = [dict(d_over_g=0.5, lr_decay='constant'), dict(d_over_g=0.5, lr_decay='constant', ema=0.999), dict(d_over_g=0.5, lr_decay='linear')]      # the same with labels
 MORE, LITTLE = 1.25, 1.1                      # a trial may exceed the budget by what processors differ anyway; those by hand by what measuring does
 KEPT = 0.7                                    # chance of each setting to stay as it is in a variation
 PARENTS = 4                                   # settings that are varied
@@ -75,9 +75,8 @@ def parameters(settings:dict, conditional:bool, seed:int) -> dict:
     c = dict(settings)
     width, n_blocks, ratio, std = (c.pop(name) for name in ('width', 'n_blocks', 'd_over_g', 'minibatch_std'))
     unpooled = '' if c.pop('pooled', True) else ' pooled=False'
-    d_width = c.pop('d_width', width)
     return c | dict(
-        profile='full', device='cpu', arch='resnet', g_width=width, d_width=d_width, d_lr=c['g_lr'] * ratio, g_options=f'n_blocks={n_blocks}',
+        profile='full', device='cpu', arch='resnet', g_width=width, d_width=width, d_lr=c['g_lr'] * ratio, g_options=f'n_blocks={n_blocks}',
         d_options=f'n_blocks={n_blocks} minibatch_std={std}{unpooled}', penalty='r1r2' if c['loss'] == 'rpgan' else 'r1', conditional=conditional, seed=seed,
         runs_dir='reports/search')
 
@@ -203,10 +202,9 @@ def by_hand(search:Search, champion:dict) -> None:
 
 
 def slower_d(search:Search, champion:dict) -> None:
-    "A last look, with seeds of its own: does D learn too fast?"
+    "A last look, with a seed of its own: does D learn too fast, and must rates fade?"
     some = lambda changes: [champion | change for change in changes[:search.rounds['slower D']]]
-    rows = search.tried('slower D', some(SLOWER_D), False, range(200, 201), more=LITTLE)
-    search.tried('slower D, again', best(rows, 1), False, range(201, 202), more=LITTLE)
+    search.tried('slower D', some(SLOWER_D), False, range(200, 201), more=LITTLE)
     search.tried('slower D', some(SLOWER_D_TOLD), True, range(200, 201), more=LITTLE)
 
 

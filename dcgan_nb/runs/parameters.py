@@ -37,7 +37,7 @@ PROFILES = Registry('profile',
 
 # %% ../../nbs/runs/30_parameters.ipynb #bbfb1490
 _best = dict(arch='resnet', d_options='minibatch_std=True pooled=False', latent_dim=32, loss='hinge', penalty='r1', penalty_weight=0.5, penalty_every=16,
-             batch_size=32, g_lr=4e-3, d_lr=2e-3, beta1=0.0, beta2=0.99, lr_decay='cosine', ema=0.998, cpu=dict(g_width=16, d_width=16, epochs=3))
+             batch_size=32, g_lr=4e-3, d_lr=2e-3, beta1=0.0, beta2=0.99, ema=0.998, cpu=dict(g_width=16, d_width=16, epochs=3))
 RECIPES['best'], RECIPES['best_cond'] = _best, _best | dict(conditional=True, metrics=(*STANDARD_METRICS, 'gantest', 'fidclass'))
 
 # %% ../../nbs/runs/30_parameters.ipynb #d9919f39
