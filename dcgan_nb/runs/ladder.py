@@ -43,8 +43,9 @@ def run_of(
 def by_budget(
     records:list[dict],
 ) -> dict[str, dict]:     # run_id → record
-    "Records and their rungs; a run that was made by itself comes before a rung."
-    return {rung['run_id']: rung for r in records for rung in rungs(r)} | {r['run_id']: r for r in records if r['config']['rungs'] == 1}
+    "Records and their rungs; a run that was made by itself comes before a rung, and a rung of a shorter run before that of a longer one."
+    shortest_last = sorted(records, key=lambda r: -r['config']['epochs'])
+    return {rung['run_id']: rung for r in shortest_last for rung in rungs(r)} | {r['run_id']: r for r in records if r['config']['rungs'] == 1}
 
 def trained(
     records:list[dict],   # of runs and rungs
