@@ -500,7 +500,7 @@ def test_a_verdict_depends_on_the_reading_where_a_registered_one_decides_otherwi
 def test_a_run_on_a_rung_that_one_arm_alone_has_climbed_is_the_claims_though_no_verdict_rests_on_it(id, draw):
     times, arm = draw.choice([2, 4, 8]), draw.choice([*CLAIMS[id].arms])
     config = arm_config(replace(CLAIMS[id], times=times), arm, draw.randrange(6), 'cpu', device='cpu')
-    alone, other = (dict(record(c.record()), run_id=c.run_id) for c in (config, RunConfig.planned(**config.record() | dict(beta1=0.123))))
+    alone, other = (dict(record(c.record()), run_id=c.run_id) for c in (config, RunConfig.planned(**config.record() | dict(latent_dim=37))))
     counted = counted_runs([alone, other])
     assert counted[id] == {alone['run_id']} and times not in courses([alone], id)[id]
     assert other['run_id'] not in set().union(*counted.values()), 'what no claim asks for'
