@@ -6,6 +6,8 @@
 __all__ = ['smallest_gan_field', 'plot_smallest_gan']
 
 # %% ../../nbs/projects/75_l.ipynb #985e4e18
+from dataclasses import replace
+
 import numpy as np
 
 from ..scores.metrics import STANDARD_METRICS
@@ -30,11 +32,9 @@ CLAIMS.add(Claim(
     'Miyato et al. 2018, arXiv 1802.05957, abstract',
     'At the usual learning rate, leaving spectral normalization out does not lower FID by a factor of 1.1 or more.', 'not_better',
     base=dict(arch='resnet'), arms={'no norm': {}, 'spectral norm': _spectral}, also=('roughness', 'recall'), **_residual))
-CLAIMS.add(Claim(
-    'L1c', 'spectral normalization is relatively robust with aggressive learning rates and momentum parameters',
-    'Miyato et al. 2018, arXiv 1802.05957, section 4.1',
-    'At fifty times the usual learning rate FID is lower with spectral normalization than without any.', 'better',
-    base=dict(arch='resnet', g_lr=1e-2, d_lr=1e-2), arms={'spectral norm': _spectral, 'no norm': {}}, also=('roughness', 'recall'), **_residual,
+CLAIMS.add(replace(
+    CLAIMS['L1a'], id='L1c', tested='At fifty times the usual learning rate FID is lower with spectral normalization than without any.',
+    base=dict(arch='resnet', g_lr=1e-2, d_lr=1e-2),
     note='The same sentence as L1a, at a rate ten times as high: that of L1a was no strain. The rate was chosen before any run had it.'))
 
 # %% ../../nbs/projects/75_l.ipynb #5f0673d2

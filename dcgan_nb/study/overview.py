@@ -21,7 +21,7 @@ from ..runs.ladder import run_of
 from ..runs.records import score
 from ..scores.metrics import METRICS
 from .claims import MEASURES, PROJECTS, scaled_delta
-from .evidence import Verdict, badge, budget_text, glyph_of, failing_text, protocol_of, runs_text, seeds_text, style_of
+from .evidence import Verdict, badge, budget_text, failing_text, glyph_of, protocol_of, runs_text, seeds_text, style_of
 from .figures import Html
 from .judge import read_otherwise, verdict_numbers, verdict_trace
 from .pages import first_runs

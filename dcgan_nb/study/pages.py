@@ -156,7 +156,7 @@ def verdict_card(
     better = '' if RULES[c.rule].n_arms == 1 else ', lower is better' if MEASURES[c.measure].lower_is_better else ', higher is better'
     of = f'{MEASURES[c.measure].title}{protocol_of(c, v.records)}{better}: ' if 'effect' in said else ''
     lines = [f'{badge(v.text)} <strong>{escape(untested or finding(v) or explain(v).split(". ")[0].rstrip(".").replace("`", ""))}</strong>', f'<span class="interval">{of}{said.get("effect", "")} {said.get("interval", "")}{level}{p}</span>']
-    lines += filter(None, (not untested and v.because and f'<span class="because">Because {_math(v.because)}.</span>', updates_text(v) and f'<span class="because">{escape(updates_text(v))}</span>', _other_readings(v)))
+    lines += filter(None, (not untested and v.because and f'<span class="because">Because {_math(v.because)}.</span>', (grid := updates_text(v)) and f'<span class="because">{escape(grid)}</span>', _other_readings(v)))
     return Html(f'<div class="verdict-box {style_of(v.word)}" data-claim="{v.claim.id}" data-glyph="{glyph_of(v.word)}">'
                 + ''.join(f'<p>{line}</p>' for line in lines) + f'<p class="chips">{"".join(f"<span>{escape(chip)}</span>" for chip in (budget_chips(v, example) if example else ()))}</p>{verdict_trace(v, f"trace-{v.claim.id}")}</div>')
 
