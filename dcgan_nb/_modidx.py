@@ -898,6 +898,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                                                                    'dcgan_nb/study/evidence.py'),
                                          'dcgan_nb.study.evidence.Verdict.text': ( 'study/evidence.html#verdict.text',
                                                                                    'dcgan_nb/study/evidence.py'),
+                                         'dcgan_nb.study.evidence._change': ('study/evidence.html#_change', 'dcgan_nb/study/evidence.py'),
                                          'dcgan_nb.study.evidence._percent': ('study/evidence.html#_percent', 'dcgan_nb/study/evidence.py'),
                                          'dcgan_nb.study.evidence.all_fail': ('study/evidence.html#all_fail', 'dcgan_nb/study/evidence.py'),
                                          'dcgan_nb.study.evidence.at_best': ('study/evidence.html#at_best', 'dcgan_nb/study/evidence.py'),

@@ -152,6 +152,10 @@ def _percent(log_ratio:float) -> str:
     if ratio > 1000: return '> × 1000'
     return f'× {ratio:.2g}' if ratio > 2 else f'{100*(ratio - 1):+.0f} %'.replace('-', '−').replace('−0 %', '+0 %')
 
+def _change(claim:Claim, x:float) -> str:
+    "A difference as it is printed: what rounding alone has made is 0."
+    return _percent(x) if MEASURES[claim.measure].ratio else f'{round(x, 12) + 0.0:+.3g}'.replace('-', '−')      # −0.0 is 0
+
 def delta_text(claim:Claim) -> str:
     "The smallest interesting effect, in both directions."
     if not MEASURES[claim.measure].ratio: return f'± {claim.delta:g}'
@@ -162,18 +166,15 @@ def with_interval(v:Verdict, effect:str, low:str, high:str) -> str:
 
 def change_text(v:Verdict) -> str:
     "Effect and interval in the measure's own direction: of the first arm against the second."
-    m = MEASURES[v.claim.measure]
-    show = _percent if m.ratio else (lambda x: f'{x + 0.0:+.3g}'.replace('-', '−'))      # −0.0 is 0
-    sign = 1 if m.lower_is_better else -1       # effects are kept so that lower is better
+    sign = 1 if MEASURES[v.claim.measure].lower_is_better else -1       # effects are kept so that lower is better
     low, high = sorted((sign*v.low, sign*v.high))
-    return with_interval(v, *map(show, (sign*v.effect, low, high)))
+    return with_interval(v, *(_change(v.claim, x) for x in (sign*v.effect, low, high)))
 
 # %% ../../nbs/study/42_evidence.ipynb #e4fb1b5d
 def headline(v:Verdict) -> str:      # 'FID 67 % lower with “dcgan” than with “mlp”'
     "The estimate of a comparison of two arms, as a sentence without its interval."
     m, (first, second) = MEASURES[v.claim.measure], v.claim.arms
-    x = v.effect if m.lower_is_better else -v.effect
-    change = _percent(x) if m.ratio else f'{x:+.3g}'.replace('-', '−')
+    change = _change(v.claim, v.effect if m.lower_is_better else -v.effect)
     title = m.title[0].upper() + m.title[1:]
     if '×' in change: return f'{title} {change.replace("> × 1000", "more than 1000").replace("× ", "")} times as high with “{first}” as with “{second}”'
     if change.strip('+−0. %') == '': return f'{title} the same with “{first}” as with “{second}”'

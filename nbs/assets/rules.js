@@ -106,7 +106,7 @@ const rules = (() => {
     if (ratio > 1000) return '> × 1000'
     return ratio > 2 ? `× ${general(ratio, 2)}` : `${signed((100 * (ratio - 1)).toFixed(0).replace(/^-0$/, '0'))} %`
   }
-  const change = (claim, x) => claim.measure.ratio ? percent(x) : signed(general(x, 3))
+  const change = (claim, x) => claim.measure.ratio ? percent(x) : signed(general(+x.toFixed(12), 3))      // what rounding alone has made is 0
   const deltaText = claim => claim.measure.ratio ? `${percent(-scaledDelta(claim))} or ${percent(scaledDelta(claim))}` : `± ${general(claim.delta, 6)}`
   const turned = (claim, ...x) => x.map(v => claim.measure.lower_is_better ? v : -v)      // effects are kept so that lower is better
   function effectText(claim, e) {
