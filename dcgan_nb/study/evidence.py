@@ -156,6 +156,7 @@ def _change(claim:Claim, x:float) -> str:
     "A difference as it is printed: what rounding alone has made is 0."
     return _percent(x) if MEASURES[claim.measure].ratio else f'{round(x, 12) + 0.0:+.3g}'.replace('-', '−')      # −0.0 is 0
 
+# %% ../../nbs/study/42_evidence.ipynb #ab2dfbff
 def delta_text(claim:Claim) -> str:
     "The smallest interesting effect, in both directions."
     if not MEASURES[claim.measure].ratio: return f'± {claim.delta:g}'
