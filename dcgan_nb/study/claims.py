@@ -114,7 +114,7 @@ MEASURES = _Measures('measure',
     change = Measure('change from epoch to epoch', _change, unit='grey levels'),
     first_sure = Measure('first sure digits', _first_sure, ratio=False, unit='epochs of 60,000 images'),
     overfitting = Measure('D’s overfitting', lambda r: overfitting(r['d_scores']), ratio=False),
-    d_auc = Measure('D’s generalization gap', _d_auc, ratio=False, unit='AUC'),
+    d_auc = Measure('AUC of D (training against unseen images)', _d_auc, ratio=False),
     updates = Measure('G’s updates in an epoch', _updates, lower_is_better=False),
     seconds = Measure('training time', lambda r: r['timings_s'].get('train' if r['config']['device'] == 'cuda' else 'train_cpu'), unit='s'),    # of a busy core
     memory = Measure('peak memory', _memory, unit='MB'))

@@ -21,7 +21,7 @@ from ..runs.ladder import run_of
 from ..runs.records import score
 from ..scores.metrics import METRICS
 from .claims import MEASURES, PROJECTS, scaled_delta
-from .evidence import Verdict, badge, budget_text, failing_text, glyph_of, protocol_of, runs_text, seeds_text, style_of
+from .evidence import Verdict, all_fail, badge, budget_text, failing, failing_text, glyph_of, protocol_of, runs_text, seeds_text, style_of
 from .figures import Html
 from .judge import read_otherwise, verdict_numbers, verdict_trace
 from .pages import first_runs
@@ -32,7 +32,8 @@ def _address(v:Verdict, links:str) -> str: return f'{links.format(v.claim.projec
 
 def _chip(v:Verdict, links:str) -> str:
     said = '. '.join(filter(None, (f'{v.text}: {finding(v)}' if finding(v) else v.text, failing_text(v))))
-    return (f'<a class="chip {style_of(v.word)}" href="{_address(v, links)}" title="{escape(said)}">'
+    failing = ' failing' if all_fail(v) else ''
+    return (f'<a class="chip {style_of(v.word)}{failing}" href="{_address(v, links)}" title="{escape(said)}">'
             f'{v.claim.id}<span aria-label="{escape(v.text)}">{glyph_of(v.word)}</span></a>')
 
 def _of_projects(verdicts:dict[str, Verdict]) -> dict[str, list[Verdict]]:
@@ -52,6 +53,7 @@ def verdict_map(
         rows += f'<div><a href="{page}">{letter}</a><span>{escape(PROJECTS[letter])}</span><p>{chips}</p></div>'
     counts = Counter((v.word, style_of(v.word)) for v in verdicts.values())
     legend = ''.join(f'<li><b class="chip {style}">{glyph_of(word)}</b> {n} {escape(word)}</li>' for (word, style), n in sorted(counts.items(), key=lambda item: (item[0][0].startswith('not '), -item[1])))
+    if n := sum(map(all_fail, verdicts.values())): legend += f'<li><b class="chip failing">&nbsp;</b> in {n} of these no arm learns to draw (recall below 1 %)</li>'
     return Html(f'<div class="verdict-map"><ul>{legend}</ul>{rows}</div>')
 
 # %% ../../nbs/study/48_overview.ipynb #6d947136
@@ -62,17 +64,16 @@ def three_findings(
     verdicts:dict[str, Verdict],
     links:str='project_{}.html',
 ) -> Html:      # a list of up to three; what there is no example of is left out
-    "The largest ratio for its sentence, the largest against, and what is open. A grid that has not climbed is left out: its arms may differ by how far they have come."
-    largest = lambda side: max((v for v in verdicts.values() if v.side == side and v.effect is not None and v.claim.measure in METRICS and MEASURES[v.claim.measure].ratio
-                                and (v.claim.times > 1 or not RULES[v.claim.rule].halves)),
-                               key=lambda v: abs(v.effect), default=None)
+    "The largest ratio for its sentence, the largest against, and what is open. Left out are claims with an arm that fails, which is easily beaten, and a grid that has not climbed: its arms may differ by how far they have come."
+    def tells(v): return v.effect is not None and v.claim.measure in METRICS and MEASURES[v.claim.measure].ratio and not failing(v) and (v.claim.times > 1 or not RULES[v.claim.rule].halves)
+    def largest(side): return max((v for v in verdicts.values() if v.side == side and tells(v)), key=lambda v: abs(v.effect), default=None)
     items = []
     if v := largest('for'): items.append(f'<strong>Some sentences hold, and by far.</strong> “{escape(v.claim.quote)}” {_said(v, links)}')
     if v := largest('against'): items.append(f'<strong>Some do not.</strong> “{escape(v.claim.quote)}” {_said(v, links)}')
-    tested = [v for v in verdicts.values() if v.effect is not None]
-    undecided = [v for v in tested if v.word == 'undecided' or v.word.startswith('depends')]
-    if undecided: items.append(f'<strong>Many stay open.</strong> Of {len(tested)} tests, {len(undecided)} are undecided: '
-                               'runs that differ by nothing but their seed differ too much for six or ten of them to tell.')
+    tested = Counter(v.word.split(' ')[0] for v in verdicts.values() if v.effect is not None and not v.word.startswith('not '))
+    if n := tested['undecided']:
+        depend = f' {m} more depend on the budget, or on how the sentence is read.' if (m := tested['depends']) else ''
+        items.append(f'<strong>Many stay open.</strong> Of {tested.total()} tests, {n} are undecided: runs that differ by nothing but their seed differ too much for six or ten of them to tell.{depend}')
     return Html(f'<ol class="findings">{"".join(f"<li>{item}</li>" for item in items)}</ol>')
 
 # %% ../../nbs/study/48_overview.ipynb #0933a9a2
@@ -91,7 +92,7 @@ def _verdict_row(v:Verdict, links:str) -> str:
     basis = '<br>'.join(filter(None, (f'{seeds_text(v)}, <code>{budget_text(v)}</code>', runs_text(v), failing_text(v))))
     said = verdict_numbers(v, _address(v, links), f'row-{c.id}')
     p = f"one-sided <i>p</i> = {said['p']}, corrected {said['p_holm']}" if 'p' in said else ''
-    effect = '<br>'.join(filter(None, (f'{MEASURES[c.measure].title}{protocol_of(c, v.records)}', said.get('effect'), said.get('interval'), p, basis, _otherwise(v)))) if v.effect is not None else ''
+    effect = '<br>'.join(filter(None, (f'{MEASURES[c.measure].title}{protocol_of(c, v.records)} {RULES[c.rule].against(v)}', said.get('effect'), said.get('interval'), p, basis, _otherwise(v)))) if v.effect is not None else ''
     return (f'<tr><td><a href="{_address(v, links)}">{c.id}</a></td><td>{badge(v.word)}{leaning}</td><td>{effect}</td>'
             f'<td class="words">{escape(c.quote)}</td><td class="words">{escape(c.tested)}{command}</td></tr>')
 
@@ -110,13 +111,13 @@ def verdict_table(
 # %% ../../nbs/study/48_overview.ipynb #fb474f37
 def effects_frame(
     verdicts:dict[str, Verdict],
-) -> pd.DataFrame:     # claim, effect, low, high (in units of the smallest interesting effect), verdict
+) -> pd.DataFrame:     # claim, effect, low, high (in units of the smallest interesting effect), verdict, style
     "The effects of all comparisons of two arms, for `plot_effects`."
     rows = []
     for v in verdicts.values():
         if v.effect is None or not RULES[v.claim.rule].compares_two or v.n_seeds < 2: continue
-        name, delta = shorten(v.claim.tested, 64, placeholder=' …'), scaled_delta(v.claim)
-        rows.append(dict(claim=f'{v.claim.id}: {name}', effect=v.effect/delta, low=v.low/delta, high=v.high/delta,
+        delta, (first, second) = scaled_delta(v.claim), RULES[v.claim.rule].names(v.claim)
+        rows.append(dict(claim=f'{v.claim.id}: {first} / {second}', effect=v.effect/delta, low=v.low/delta, high=v.high/delta,
                          verdict=v.text, style=style_of(v.word)))
     return pd.DataFrame(rows, columns=['claim', 'effect', 'low', 'high', 'verdict', 'style'])
 
@@ -135,10 +136,11 @@ def plot_effects(
         for end, clipped in ((low, row.low < -reach), (high, row.high > reach)):
             if clipped: ax.plot(end, y, '<' if end < 0 else '>', color=color, ms=6)
         if abs(row.effect) <= reach: ax.plot(row.effect, y, 'o', color=color, ms=6)
-    ax.axvspan(-1, 1, color='0.92', zorder=0)
+    ax.axvspan(-1, 1, color='0.5', alpha=0.15, lw=0, zorder=0)
     ax.axvline(0, color='0.5', lw=1)
     ax.set(yticks=range(len(table)), yticklabels=table.claim, ylim=(len(table) - 0.5, -0.5), xlim=(-reach*1.03, reach*1.03),
-           xlabel='← favors the first arm    effect / smallest interesting one    speaks against it →')
+           xlabel='effect, in smallest interesting ones')
+    for side, said in dict(left='← for the first arm', right='for the second →').items(): ax.set_title(said, loc=side, fontsize=9)
     ax.tick_params(axis='y', labelsize=8)
     ax.grid(axis='y', visible=False)
     sns.despine(ax=ax, left=True)

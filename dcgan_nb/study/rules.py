@@ -48,7 +48,7 @@ class Rule:
 
     def open(self, claim:Claim, e:Evidence) -> str: return 'the interval reaches to both sides of what would decide'
     def effect_text(self, v:Verdict) -> str: return change_text(v)
-
+    def against(self, v:Verdict) -> str: return ''      # what the effect is measured against, where it is not the other of two arms
     def interval_text(self, v:Verdict) -> str:
         return f'{MEASURES[v.claim.measure].title}: {self.effect_text(v)}' + (f', {100*self.level:.0f} % interval in brackets' if v.n_seeds > 1 else '')
 
@@ -106,7 +106,7 @@ class Better(Comparison):
                 ('no sizeable effect', e.low > -scaled_delta(claim), 'the interval excludes an advantage that would be interesting')]
 
     def open(self, claim, e):
-        if e.p_holm >= 0.05: return f'$p = {e.p_holm:.2g}$ after the correction, and the interval allows an interesting advantage'
+        if e.p_holm >= 0.05: return f'$p = {e.p_holm:.2g}$ after the correction is not below 0.05, and the interval allows an interesting advantage'
         if e.effect <= -scaled_delta(claim): return 'the advantage survives the correction, but the interval reaches beyond 0: its size differs too much from seed to seed'
         return 'the advantage is significant but too small to be interesting, and the interval allows a larger one'
 
@@ -114,6 +114,7 @@ class Better(Comparison):
 class NotBetter(Better):
     title = 'the change brings no improvement'
     def leans(self, claim, e): return not super().leans(claim, e)
+    def headline(self, v): return {'supported': 'No sizeable improvement: ', 'opposite found': 'An improvement: '}.get(v.word, '') + super().headline(v)
     def open(self, claim, e): return f'the interval allows an interesting improvement; {super().open(claim, e).split(", and the interval")[0]}'
 
     def criteria(self, claim, e):
@@ -138,7 +139,7 @@ class Tuned:
     n_arms, tunes = None, True
     def names(self, claim): return list(families(claim.arms))
     def values(self, claim, arms): return at_best(claim, arm_values(claim, arms))
-    def headline(self, v): return headline(replace(v, claim=replace(v.claim, arms=dict.fromkeys(self.names(v.claim)))))
+    def headline(self, v): return super().headline(replace(v, claim=replace(v.claim, arms=dict.fromkeys(self.names(v.claim)))))
 
     def decide(self, claim, e):
         if e.effect is None and e.n_seeds: return 'undecided', '', 'the settings are chosen, or about to be, and the seeds that compare them have not been run'
@@ -186,12 +187,12 @@ class Best(Rule):
     def leans(self, claim, e): return e.effect < scaled_delta(claim)
 
     def criteria(self, claim, e):
-        return [('supported', e.high < scaled_delta(claim), 'whatever arm may be the best, this one surely misses it by too little to be interesting'),
-                ('opposite found', e.low > scaled_delta(claim), 'another arm is surely better, and by more than the smallest interesting effect')]
-
+        return [('supported', e.high < scaled_delta(claim), 'whatever arm may be the best, the whole interval says that this one misses it by too little to be interesting'),
+                ('opposite found', e.low > scaled_delta(claim), 'another arm is better by more than the smallest interesting effect, as the whole interval says')]
+    def against(self, v): return f'against the best of {len(v.claim.arms)}'
     def headline(self, v):
         named, of, m = next(iter(v.claim.arms)), len(v.claim.arms), MEASURES[v.claim.measure]
-        return f'{m.title} of “{named}” {_how_far(v)} the best of the {of}' if v.effect else f'“{named}” has the best {m.title} of the {of}'
+        return f'{m.title} of “{named}” {_how_far(v)} the best of the {of}' if v.effect else f'“{named}” has the best {m.title} of the {of}, in {100*v.probability:.0f} % of the resamples'
 
     def state(self, v):
         return (f'“{next(iter(v.claim.arms))}” is the best of {len(v.claim.arms)}{_climbed(v.claim)} in {100*v.probability:.0f} % of the resamples; '
@@ -230,7 +231,8 @@ class Front(Best):
 
     def criteria(self, claim, e):
         return [('supported', e.high < scaled_delta(claim), 'no other arm is better in both measures by more than the smallest interesting effect'),
-                ('opposite found', e.low > scaled_delta(claim), 'another arm is surely better in both measures, and by more than the smallest interesting effect')]
+                ('opposite found', e.low > scaled_delta(claim), 'another arm is better in both measures by more than the smallest interesting effect, as the whole interval says')]
+    def against(self, v): return f'and {MEASURES[v.claim.also[0]].title}, against the arm of {len(v.claim.arms)} that is most ahead in both'
 
     def headline(self, v):
         return f'{"No other" if v.effect < scaled_delta(v.claim) else "Another"} of the {len(v.claim.arms)} is clearly better in both {_both_titles(v.claim)}'
@@ -260,10 +262,11 @@ class NoneBest(Rule):
     def leans(self, claim, e): return e.effect > -scaled_delta(claim)
 
     def criteria(self, claim, e):
-        return [('supported', e.low > -scaled_delta(claim), 'the lead of the arm that is ahead is surely too small to be interesting'),
-                ('opposite found', e.high < -scaled_delta(claim), 'the arm that is ahead surely leads by more than the smallest interesting effect')]
+        return [('supported', e.low > -scaled_delta(claim), 'the arm that is ahead leads by too little to be interesting, as the whole interval says'),
+                ('opposite found', e.high < -scaled_delta(claim), 'the arm that is ahead leads by more than the smallest interesting effect, as the whole interval says')]
 
-    def headline(self, v): return f'“{v.ahead}” ahead of the next by {self.effect_text(v).split(" [")[0]} in {MEASURES[v.claim.measure].title}'
+    def against(self, v): return f'of “{v.ahead}” against the next'
+    def headline(self, v): return f'“{v.ahead}” leads the next by {self.effect_text(v).split(" [")[0].strip("+−")} in {MEASURES[v.claim.measure].title}'
 
     def state(self, v):
         return (f'The best of {_half(v.n_seeds)} of the {v.n_seeds} trials, as it is to be expected: “{v.ahead}” is ahead, and is so in '
@@ -288,14 +291,10 @@ class Within(Rule):
     def decide(self, claim, e):
         if e.effect is None or e.n_seeds >= e.n_runs - e.n_failed: return super().decide(claim, e)
         return 'undecided', 'for' if self.leans(claim, e) else 'against', 'not every run got so far, and a mean of those that did says too little'
-
     def effect_text(self, v): return with_interval(v, *map(format_number, (v.effect, v.low, v.high)))
-
-    def headline(self, v): return f'{MEASURES[v.claim.measure].title} {format_number(v.effect)}; {format_number(v.claim.low)} to {format_number(v.claim.high)} was tested'
-
-    def state(self, v):
-        low, high = format_number(v.claim.low), format_number(v.claim.high)
-        return f'{self.interval_text(v)}; tested is a value from {low} to {high}.'
+    def range_text(self, v): return f'tested range: {format_number(v.claim.low)} to {format_number(v.claim.high)}'
+    def headline(self, v): return f'{MEASURES[v.claim.measure].title} {format_number(v.effect)}; {self.range_text(v)}'
+    def state(self, v): return f'{self.interval_text(v)}; {self.range_text(v)}.'
 RULES['within'] = Within()
 
 # %% ../../nbs/study/43_rules.ipynb #677fba5a

@@ -73,7 +73,7 @@ const rules = (() => {
       ['supported', -d < e.low && e.high < d, 'the whole interval is too close to 0 to be interesting'],
       ['opposite found', e.high < -d || e.low > d, 'the whole interval lies beyond the smallest interesting effect']] }
   const LEANS = { better: (e, d) => e.effect <= -d, not_better: (e, d) => e.effect > -d, same: (e, d) => Math.abs(e.effect) < d }
-  const openBetter = (e, d) => e.p_holm >= ALPHA ? `p = ${general(e.p_holm, 2)} after the correction, and the interval allows an interesting advantage`
+  const openBetter = (e, d) => e.p_holm >= ALPHA ? `p = ${general(e.p_holm, 2)} after the correction is not below 0.05, and the interval allows an interesting advantage`
     : e.effect <= -d ? 'the advantage survives the correction, but the interval reaches beyond 0: its size differs too much from seed to seed'
       : 'the advantage is significant but too small to be interesting, and the interval allows a larger one'
   const OPEN = {
@@ -113,6 +113,7 @@ const rules = (() => {
     const [x, ...ends] = turned(claim, e.effect, e.low, e.high), [low, high] = ends.sort((a, b) => a - b)
     return e.n_seeds > 1 ? `${change(claim, x)} [${change(claim, low)} … ${change(claim, high)}]` : change(claim, x)
   }
+  const NEWS = { supported: 'No sizeable improvement: ', 'opposite found': 'An improvement: ' }
   function headline(claim, e) {
     const [first, second] = claim.arms, title = claim.measure.title[0].toUpperCase() + claim.measure.title.slice(1), text = change(claim, turned(claim, e.effect)[0])
     if (text.includes('×')) return `${title} ${text.replace('> × 1000', 'more than 1000').replace('× ', '')} times as high with “${first}” as with “${second}”`
@@ -123,8 +124,9 @@ const rules = (() => {
   function judge(claim, arms, others = {}, n_epochs = 0) {      // others: the p of the other tests of the family
     const e = { ...estimate(claim, arms), n_epochs }
     e.p_holm = e.p === null ? null : holm({ ...others, [claim.id]: e.p })[claim.id]
-    const words = e.effect === null ? { effect_text: '', headline: '' } : { effect_text: effectText(claim, e), headline: headline(claim, e) }
-    return { ...e, ...decide(claim, e), ...words }
+    const decided = decide(claim, e), news = claim.rule === 'not_better' ? NEWS[decided.word] ?? '' : ''
+    const words = e.effect === null ? { effect_text: '', headline: '' } : { effect_text: effectText(claim, e), headline: news + headline(claim, e) }
+    return { ...e, ...decided, ...words }
   }
   return { MIN_SEEDS, ALPHA, judge, decide, level, scaledDelta, deltaText, general, percent, minus, signed, turned, tQuantile, permutationP, holm, mean, meanInterval }
 })()

@@ -75,7 +75,7 @@ addEventListener('DOMContentLoaded', () => document.querySelectorAll('figure.sen
       return
     }
     const r = rungOf(c), claim = { ...c.claim, delta: state.delta }, v = judged(c), known = deltas(c.claim), shown = shownDelta(claim, state.delta)
-    box(now, 'As chosen here:', v, [[v.headline, v.effect_text].filter(Boolean).join(': '), v.because && `Because ${v.because}.`,
+    box(now, `As chosen here, by ${claim.measure.title}:`, v, [[v.headline, v.effect_text].filter(Boolean).join(': '), v.because && `Because ${v.because}.`,
       v.p !== null && `p = ${rules.general(v.p, 2)}, after Holm’s correction for ${Object.keys({ ...family[r.times], [c.id]: 0 }).length} tests ${rules.general(v.p_holm, 2)}. ${v.n_seeds} seeds.`,
       v.alone && `If so few seeds could decide: ${v.alone}.`])
     Object.assign(slider, { max: known.length - 1, value: known.indexOf(state.delta) })
