@@ -126,7 +126,7 @@ def plot_effects(
     table:pd.DataFrame,   # columns claim, effect, low, high (in units of the smallest interesting effect), style
     colors:dict,          # style → color
 ):                        # the axes
-    "Effects with intervals, one below the other; an arrow leads to what lies outside."
+    "Effects with intervals, one below the other; an arrow leads to what lies outside, a number says where an effect lies there."
     _, ax = plt.subplots(figsize=(9, 0.9 + 0.34*len(table)), layout='constrained')
     reach = 6
     for y, row in enumerate(table.itertuples()):
@@ -136,6 +136,7 @@ def plot_effects(
         for end, clipped in ((low, row.low < -reach), (high, row.high > reach)):
             if clipped: ax.plot(end, y, '<' if end < 0 else '>', color=color, ms=6)
         if abs(row.effect) <= reach: ax.plot(row.effect, y, 'o', color=color, ms=6)
+        else: ax.text(np.sign(row.effect)*reach*0.95, y, f'{row.effect:.0f}'.replace('-', '−'), color=color, fontsize=9, ha='left' if row.effect < 0 else 'right', va='bottom' if abs(low - high) > 0.1*reach else 'center')
     ax.axvspan(-1, 1, color='0.5', alpha=0.15, lw=0, zorder=0)
     ax.axvline(0, color='0.5', lw=1)
     ax.set(yticks=range(len(table)), yticklabels=table.claim, ylim=(len(table) - 0.5, -0.5), xlim=(-reach*1.03, reach*1.03),
