@@ -53,7 +53,7 @@ def verdict_map(
         rows += f'<div><a href="{page}">{letter}</a><span>{escape(PROJECTS[letter])}</span><p>{chips}</p></div>'
     counts = Counter((v.word, style_of(v.word)) for v in verdicts.values())
     legend = ''.join(f'<li><b class="chip {style}">{glyph_of(word)}</b> {n} {escape(word)}</li>' for (word, style), n in sorted(counts.items(), key=lambda item: (item[0][0].startswith('not '), -item[1])))
-    if n := sum(map(all_fail, verdicts.values())): legend += f'<li><b class="chip failing">&nbsp;</b> in {n} of these no arm learns to draw (recall below 1 %)</li>'
+    if n := sum(map(all_fail, verdicts.values())): legend += f'<li><b class="chip failing">&nbsp;&nbsp;</b> striped: in {n} of these no arm learns to draw (recall below 1 %)</li>'
     return Html(f'<div class="verdict-map"><ul>{legend}</ul>{rows}</div>')
 
 # %% ../../nbs/study/48_overview.ipynb #6d947136
