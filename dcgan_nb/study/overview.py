@@ -58,18 +58,19 @@ def verdict_map(
 
 # %% ../../nbs/study/48_overview.ipynb #6d947136
 def _said(v:Verdict, links:str) -> str:
-    return f'Found: {escape(finding(v))} (<a href="{_address(v, links)}">{v.claim.id}</a>, <code>{budget_text(v)}</code>).'
+    fails = f' {escape(text[0].upper() + text[1:])}.' if (text := failing_text(v)) else ''
+    return f'Found: {escape(finding(v))} (<a href="{_address(v, links)}">{v.claim.id}</a>, <code>{budget_text(v)}</code>).{fails}'
 
 def three_findings(
     verdicts:dict[str, Verdict],
     links:str='project_{}.html',
 ) -> Html:      # a list of up to three; what there is no example of is left out
-    "The largest ratio for its sentence, the largest against, and what is open. Left out are claims with an arm that fails, which is easily beaten, and a grid that has not climbed: its arms may differ by how far they have come."
-    def tells(v): return v.effect is not None and v.claim.measure in METRICS and MEASURES[v.claim.measure].ratio and not failing(v) and (v.claim.times > 1 or not RULES[v.claim.rule].halves)
-    def largest(side): return max((v for v in verdicts.values() if v.side == side and tells(v)), key=lambda v: abs(v.effect), default=None)
+    "The largest advantage for its sentence, the largest against, one over an arm that fails only if there is no other; and what is open. A grid that has not climbed is left out: its arms may differ by how far they have come."
+    def tells(v): return v.effect is not None and v.claim.measure in METRICS and MEASURES[v.claim.measure].ratio and (v.claim.times > 1 or not RULES[v.claim.rule].halves)
+    def largest(side, sign): return max((v for v in verdicts.values() if v.side == side and tells(v) and sign * v.effect > 0), key=lambda v: (not failing(v), abs(v.effect)), default=None)
     items = []
-    if v := largest('for'): items.append(f'<strong>Some sentences hold, and by far.</strong> “{escape(v.claim.quote)}” {_said(v, links)}')
-    if v := largest('against'): items.append(f'<strong>Some do not.</strong> “{escape(v.claim.quote)}” {_said(v, links)}')
+    if v := largest('for', -1): items.append(f'<strong>Some sentences hold.</strong> “{escape(v.claim.quote)}” {_said(v, links)}')
+    if v := largest('against', 1): items.append(f'<strong>Some do not.</strong> “{escape(v.claim.quote)}” {_said(v, links)}')
     tested = Counter(v.word.split(' ')[0] for v in verdicts.values() if v.effect is not None and not v.word.startswith('not '))
     if n := tested['undecided']:
         depend = f' {m} more depend on the budget, or on how the sentence is read.' if (m := tested['depends']) else ''
