@@ -516,7 +516,6 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                        'dcgan_nb.runs.numbers.number': ('runs/numbers.html#number', 'dcgan_nb/runs/numbers.py'),
                                        'dcgan_nb.runs.numbers.origin': ('runs/numbers.html#origin', 'dcgan_nb/runs/numbers.py'),
                                        'dcgan_nb.runs.numbers.run_address': ('runs/numbers.html#run_address', 'dcgan_nb/runs/numbers.py'),
-                                       'dcgan_nb.runs.numbers.run_facts': ('runs/numbers.html#run_facts', 'dcgan_nb/runs/numbers.py'),
                                        'dcgan_nb.runs.numbers.run_link': ('runs/numbers.html#run_link', 'dcgan_nb/runs/numbers.py'),
                                        'dcgan_nb.runs.numbers.seeds_links': ('runs/numbers.html#seeds_links', 'dcgan_nb/runs/numbers.py'),
                                        'dcgan_nb.runs.numbers.trace': ('runs/numbers.html#trace', 'dcgan_nb/runs/numbers.py')},
