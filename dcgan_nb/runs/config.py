@@ -20,12 +20,12 @@ import torch
 
 from ..foundations.core import InputError, cache_dir, load_projects, nearest, project_root
 from ..foundations.datasets import DATASETS, DatasetInfo, settled
-from ..foundations.pictures import OF_A_CLASS
+from ..foundations.pictures import MIN_PER_CLASS
 from ..gan.labels import HEADS
 from ..gan.losses import LOSSES
 from ..gan.networks import ARCHITECTURES, build_discriminator, build_generator, check_size
 from .parameters import (ARGUMENTS, DEFAULTS, DEVICES, OPTIONS, PARAMETERS, PLACES, PROFILES, RECIPES, Parameters, checked, given_options,
-                                      laid_options, own_arguments, read_options)
+                                      merged_options, own_arguments, read_options)
 from ..scores.features import check_extractor, fitting_extractor
 from ..scores.metrics import METRICS, STANDARD_METRICS, check_metrics
 
@@ -124,7 +124,7 @@ def _merged(given:dict, profile:str) -> dict:
     recipe = _of_recipe(given.get('recipe', 'standard'), profile)
     top, under = recipe | given, {} if given.keys() >= WHOLE else recipe
     arch = top.get('arch', 'dcgan')
-    options = {name: laid_options(name, under.get(name, ''), given.get(name), arch) for name in OPTIONS}
+    options = {name: merged_options(name, under.get(name, ''), given.get(name), arch) for name in OPTIONS}
     return DEFAULTS | _of_architecture(arch) | top | options | dict(profile=profile)
 
 # %% ../../nbs/runs/31_config.ipynb #8e8b5621
@@ -193,7 +193,7 @@ def _without_contradictions(c:RunConfig) -> RunConfig:
         some = [name for name, make in ARCHITECTURES.items() if make.conditional]
         raise InputError(f"conditional=True: arch={c.arch!r} takes no classes. Those that do: {', '.join(some) or 'none so far'}.")
     if not ds.classes:
-        how = f" Classes are the subfolders of data_dir itself with at least {OF_A_CLASS} pictures each, two or more." if c.dataset.startswith('folder_') else ''
+        how = f" Classes are the subfolders of data_dir itself with at least {MIN_PER_CLASS} pictures each, two or more." if c.dataset.startswith('folder_') else ''
         raise InputError(f"conditional=True: the images of {c.dataset} have no classes.{how}")
     return c
 
@@ -284,7 +284,7 @@ def overrides(
     config:dict,      # of a record, or of `RunConfig.record()`
 ) -> dict:            # profile, recipe, and what must be given beside them
     "The parameters that make `RunConfig.resolve` arrive at this configuration."
-    config = config | {k: laid_options(k, '', config[k], config['arch']) for k in OPTIONS if k in config}      # as it is written today
+    config = config | {k: merged_options(k, '', config[k], config['arch']) for k in OPTIONS if k in config}      # as it is written today
     start = {k: config[k] for k in ('profile', 'recipe', 'arch', 'optimizer', 'device') if k in config}
     plain = RunConfig.planned(**{k: v for k, v in start.items() if k in ('profile', 'recipe')}, device='cuda')
     base = _with_defaults(_merged(start, config['profile']), start)       # what it says by itself need not be free of contradictions
