@@ -41,6 +41,7 @@ def run_link(
     record:dict,
     text:str='',      # empty: the run's id
 ) -> str:             # HTML
+    "A link to the page of a run."
     return f'<a href="{escape(run_address(record))}">{escape(text or run_of(record))}</a>'
 
 def _each(said:Iterable[str]) -> str:
@@ -48,10 +49,12 @@ def _each(said:Iterable[str]) -> str:
     return '<br>'.join(escape(text) for text in dict.fromkeys(said))
 
 def data_text(record:dict) -> str:       # 'Fashion-MNIST, sha256 bd7794149301'
+    "What a run was trained on."
     data = record['data']
     return data['title'] + (f", sha256 {data['sha256'][:12]}" if data.get('sha256') else '')
 
 def hardware_text(record:dict) -> str:
+    "What a run was trained with."
     machine = record['environment']
     return f"{machine['gpu'] or machine['cpu']}, threads: {machine.get('n_threads', 1)}"
 

@@ -85,7 +85,9 @@ def print_verdicts(
     print('\n'.join(lines).rstrip())
 
 # %% ../../nbs/study/59_terminal.ipynb #a116da67
-def example_claim() -> Claim: return next(c for c in chosen_claims() if c.arms)      # for what a command's help and answers show
+def example_claim() -> Claim:
+    "A claim for what a command's help and answers show."
+    return next(c for c in chosen_claims() if c.arms)
 
 def run_lines(
     reports:str,      # folder where everything is made
@@ -133,7 +135,8 @@ def show_lines(
     beside = [] if folder.parent == project_root()/'reports/records' else published_lines(r)
     again = [f'looked at again: {look_text(r | dict(second_look=look))}'] if (look := read_second_look(folder, r)) else []
     return [*score_lines(r), *beside, *again, '', _used_by(r),
-            f"{r['data']['title']}, profile {r['config']['profile']}, {len(r['history'])} epoch{'s' * (len(r['history']) > 1)}, " + ', '.join(f'{part} {s:.1f} s' for part, s in r['timings_s'].items() if not part.endswith('_cpu')),
+            f"{r['data']['title']}, profile {r['config']['profile']}, {len(r['history'])} epoch{'s' * (len(r['history']) > 1)}, "
+            + ', '.join(f'{part} {s:.1f} s' for part, s in r['timings_s'].items() if not part.endswith('_cpu')),
             f"{code_text(r)}; {e['gpu'] or e['cpu']}, threads: {e['n_threads']}; {r['written']}", f'in {os.path.relpath(folder)}', '', 'again:', f"  {rerun_command(r['config'])}"]
 
 # %% ../../nbs/study/59_terminal.ipynb #2230932c
