@@ -296,6 +296,7 @@ def overrides(
     if given['recipe'] == 'standard': del given['recipe']
     return dict(profile=config['profile'], **given)
 
+# %% ../../nbs/runs/31_config.ipynb #821bde15
 def value_text(value) -> str:
     "The value of a parameter as it is typed: several names with spaces between them."
     return ' '.join(value) if isinstance(value, (tuple, list)) else str(value)

@@ -48,6 +48,7 @@ def _each(said:Iterable[str]) -> str:
     "Different ones, each once."
     return '<br>'.join(escape(text) for text in dict.fromkeys(said))
 
+# %% ../../nbs/runs/39_numbers.ipynb #93961647
 def data_text(record:dict) -> str:       # 'Fashion-MNIST, sha256 bd7794149301'
     "What a run was trained on."
     data = record['data']

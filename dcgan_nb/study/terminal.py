@@ -85,9 +85,7 @@ def print_verdicts(
     print('\n'.join(lines).rstrip())
 
 # %% ../../nbs/study/59_terminal.ipynb #a116da67
-def example_claim() -> Claim:
-    "A claim for what a command's help and answers show."
-    return next(c for c in chosen_claims() if c.arms)
+def example_claim() -> Claim: return next(c for c in chosen_claims() if c.arms)      # for what a command's help and answers show
 
 def run_lines(
     reports:str,      # folder where everything is made
