@@ -192,7 +192,7 @@ export: $(READY)
 	@$(README) > README.md
 
 project: $(READY)
-	@python workflow/new_project.py '$(subst ','\'',$(NAME))' '$(subst ','\'',$(TITLE))'
+	@python workflow/new_project.py -- '$(subst ','\'',$(NAME))' '$(subst ','\'',$(TITLE))'
 
 change: $(READY)
 	@python workflow/changes.py $(call q,$(WHY))

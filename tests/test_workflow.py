@@ -161,6 +161,13 @@ def test_a_project_that_cannot_be_is_refused_in_one_sentence(run, copy):
     assert files(copy/'nbs') == before
 
 
+@pytest.mark.parametrize('script', ['drift', 'finish_book', 'mark_headings', 'new_project', 'sbom', 'vulnerabilities'])
+def test_a_script_without_its_arguments_says_what_it_takes(run, script):
+    done = run(sys.executable, f'workflow/{script}.py')
+    assert done.returncode == 2 and done.stdout == '' and done.stderr.startswith(f'usage: {script}.py ') and 'arguments are required' in done.stderr, done.stderr
+    assert 'Traceback' not in done.stderr
+
+
 def test_cleaning_leaves_the_source_alone_whatever_was_run_and_saved(run, copy):
     path, before = copy/'nbs/train.ipynb', files(copy/'nbs')
     notebook = json.loads(path.read_text())

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import crate
 
-from dcgan_nb.foundations.archive import COMMIT, SUMS, packed_code, sums_text
+from dcgan_nb.foundations.archive import COMMIT, SUMS, packed_code, sha256, sums_text
 from dcgan_nb.foundations.core import InputError, project_root, write_file
 from dcgan_nb.runs.records import read_records
 from dcgan_nb.study.commands import OPTIONS
@@ -99,7 +99,7 @@ def packed(commit:str, when:datetime, files:dict[str, bytes]) -> dict[str, bytes
             path.write_bytes(content)
         files['data.sha256'] = crate.data_sums(read_records(Path(folder)/'reports/records')).encode()
         files[crate.METADATA] = crate.metadata(files, Path(folder), project_settings(), commit, when.isoformat()).encode()
-    return files | {SUMS: sums_text(files).encode()}
+    return files | {SUMS: sums_text({name: sha256(content) for name, content in files.items()}).encode()}
 
 
 def zip_bytes(files:dict[str, bytes], when:datetime, programs:set[str]=frozenset()) -> bytes:
@@ -123,7 +123,7 @@ def make_archive(reports:Path, report=print) -> Path:
     reports.mkdir(parents=True, exist_ok=True)
     path = reports/f"dcgan-nb-{project_settings()['version']}-{commit[:8]}.zip"
     write_file(path, content)
-    report(f'{os.path.relpath(path)}: {len(files)} files, {len(content) / 1e6:.1f} MB, SHA-256 {hashlib.sha256(content).hexdigest()}\n'
+    report(f'{os.path.relpath(path)}: {len(files)} files, {len(content) / 1e6:.1f} MB, SHA-256 {sha256(content)}\n'
            f'In an empty folder: unzip it, sha256sum -c {SUMS}, make verify; README.md says the rest.')
     return path
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from dcgan_nb.foundations.core import InputError
 from dcgan_nb.foundations.datasets import DATASETS
-from dcgan_nb.runs.config import overrides, rerun_command
+from dcgan_nb.runs.config import overrides, rerun_command, value_text
 from dcgan_nb.runs.records import SECOND_LOOK, read_record
 
 METADATA, WORKFLOW = 'ro-crate-metadata.json', 'nbs/train.ipynb'
@@ -60,15 +60,14 @@ def commit_entity(commit:str, version:str) -> dict:
 
 def parameter_entities(records:list[dict]) -> tuple[list[dict], Callable]:      # entities; function of a record → ids of what it was given
     "What papermill was given for these runs: the parameters, and each of their values once."
-    text = lambda v: ' '.join(v) if isinstance(v, (tuple, list)) else str(v)
-    value_id = lambda name, value: f'#{name}={quote(text(value))}'
+    value_id = lambda name, value: f'#{name}={quote(value_text(value))}'
     given = {r['run_id']: overrides(r['config']) for r in records}
     values = {value_id(*item): item for of_run in given.values() for item in of_run.items()}
     examples = {}
     for id, (name, value) in sorted(values.items()): examples.setdefault(name, {})[id] = value
     entities = [{'@id': f'#parameter-{name}', '@type': 'FormalParameter', 'conformsTo': ref('https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE'), 'name': name,
                  'additionalType': TYPES.get(type(next(iter(of.values()))), 'Text'), 'workExample': ref(*of)} for name, of in examples.items()]
-    entities += [{'@id': id, '@type': 'PropertyValue', 'name': name, 'value': text(value), 'exampleOfWork': ref(f'#parameter-{name}')} for name, of in examples.items() for id, value in of.items()]
+    entities += [{'@id': id, '@type': 'PropertyValue', 'name': name, 'value': value_text(value), 'exampleOfWork': ref(f'#parameter-{name}')} for name, of in examples.items() for id, value in of.items()]
     return entities, lambda record: [value_id(*item) for item in given[record['run_id']].items()]
 
 

@@ -3,6 +3,7 @@
 Figures of notebooks, whose description is the name of a file, are described by the heading above them. The generators that draw in a page and their files to take away, which the executed pages have left in `live/`, and the records that pages link to are copied into the book, as records/<layer>/<run_id>.json. Every run gets its page, and what names it a link there. Then every link of every page is followed: Sphinx knows its own,
 but not those that a cell of a notebook has written as HTML. A link that leads nowhere is an error.
 """
+import argparse
 import re
 import shutil
 import sys
@@ -134,7 +135,13 @@ def make_run_pages(book:Path, layers:dict[str, Path], verdicts:Path) -> None:
 
 
 if __name__ == '__main__':
-    book, executed, layers = Path(sys.argv[1]), Path(sys.argv[2]), dict(given.split('=', 1) for given in sys.argv[3:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('book', metavar='HTML', type=Path, help='folder that Sphinx has written')
+    parser.add_argument('executed', metavar='PAGES', type=Path, help='folder of the executed notebooks')
+    parser.add_argument('layers', metavar='LAYER=FOLDER', nargs='*', default=[], help='where records lie')
+    o = parser.parse_args()
+    if odd := [given for given in o.layers if '=' not in given]: parser.error(f'{odd[0]!r} is not LAYER=FOLDER')
+    book, executed, layers = o.book, o.executed, dict(given.split('=', 1) for given in o.layers)
     copy_live(book, executed)
     drop_icons(book)
     change_pages(book, lambda path, html: described(html if path.name == 'search.html' else without_directives(lightened(html))))

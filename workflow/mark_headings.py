@@ -2,9 +2,9 @@
 
 A chapter's headings are written before anything is known. `## A0: DCGAN against …` becomes `## A0 ✓ DCGAN against …`, by the verdict that a cell below it has shown.
 """
+import argparse
 import json
 import re
-import sys
 from pathlib import Path
 
 
@@ -19,7 +19,9 @@ def marked(heading:str, sign_of:dict[str, str]) -> str:
 
 
 if __name__ == '__main__':
-    path = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('page', metavar='PAGE', type=Path)
+    path = parser.parse_args().page
     notebook = json.loads(path.read_text(encoding='utf-8'))
     sign_of = signs(notebook)
     for cell in notebook['cells']:

@@ -3,6 +3,7 @@
 It writes the notebook that registers the project's recipe and its claims, the chapter that shows them, and their names into the book's contents.
 Both run as they are; what is said in them is to be replaced.
 """
+import argparse
 import json
 import re
 import sys
@@ -130,7 +131,11 @@ def new_project(name:str, title:str='') -> list[Path]:   # what was written
 
 
 if __name__ == '__main__':
-    try: page, chapter, _ = new_project(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('name', help='one small letter')
+    parser.add_argument('title', nargs='?', default='', help='after it: “a study of …”')
+    o = parser.parse_args()
+    try: page, chapter, _ = new_project(o.name, o.title)
     except InputError as error: print(error, file=sys.stderr); sys.exit(2)
     claim = f'{page.stem[3:].upper()}1'
     print(f'written: {page} and {chapter}, with a claim {claim} as an example; both are in _toc.yml\n'

@@ -2,6 +2,7 @@
 
 Checked against the schema before it is written. It names no folder of this machine, and has no time and no random number: the same environment gives the same file.
 """
+import argparse
 import json
 import os
 import subprocess
@@ -36,10 +37,14 @@ def sbom(
 
 
 if __name__ == '__main__':
-    program, path = str(Path(sys.argv[1]).absolute()), Path(sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('program', metavar='CYCLONEDX', type=Path, help='cyclonedx-py')
+    parser.add_argument('path', metavar='FILE', type=Path, help='what is written')
+    o = parser.parse_args()
+    path = o.path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, text := sbom([program]))
+        write_file(path, text := sbom([str(o.program.absolute())]))
     except InputError as error:
         print(first_line(error), file=sys.stderr)
         sys.exit(2)

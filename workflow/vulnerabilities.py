@@ -3,6 +3,7 @@
 pip-audit asks a database on the network. A package that it could not look up counts as unknown, never as sound: where nothing could be looked up, one sentence says what
 was tried, and that is no failure. Exit code 1: a vulnerability is known.
 """
+import argparse
 import json
 import re
 import subprocess
@@ -39,4 +40,9 @@ def main(command:list[str], lock:str) -> int:
     return int(bool(bad))
 
 
-if __name__ == '__main__': sys.exit(main(sys.argv[1:-1], sys.argv[-1]))
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('command', nargs='+', help='pip-audit, as it is called')
+    parser.add_argument('lock', help='such as requirements.lock')
+    o = parser.parse_args()
+    sys.exit(main(o.command, o.lock))

@@ -96,6 +96,7 @@ DATASETS['fashion_mnist'] = DatasetInfo('Fashion-MNIST', CLOTHES, 60_000, 10_000
             TRAIN_LABELS: 'bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9',
             TEST_IMAGES: '5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b',
             TEST_LABELS: '0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34'})
+DATASETS.also_called['fashion'] = 'fashion_mnist'
 
 # %% ../../nbs/foundations/02_datasets.ipynb #5b224aa3
 DATASETS['fashion_mnist_sample'] = DatasetInfo('Fashion-MNIST (shipped sample)', CLOTHES, 1_000, 500,

@@ -52,7 +52,7 @@ def read_emnist_letters(folder:Path) -> dict[str, Tensor]:
 # %% ../../nbs/foundations/04_more_datasets.ipynb #4a0bc1d7
 DATASETS['emnist_letters'] = DatasetInfo('EMNIST letters', LETTERS, 124_800, 20_800, dict.fromkeys(FILES), family=None, mirror=False,
     torchvision='EMNIST', split='letters', read=read_emnist_letters)
-DATASETS.also_called |= dict(emnist='emnist_letters', letters='emnist_letters', fashion='fashion_mnist', cifar='cifar10', imagefolder='folder', photos='folder')
+DATASETS.also_called |= dict(emnist='emnist_letters', letters='emnist_letters')
 
 # %% ../../nbs/foundations/04_more_datasets.ipynb #4a11c1d7
 class _Parts:
@@ -103,3 +103,4 @@ def read_cifar10(folder:Path) -> dict[str, Tensor]:
 
 DATASETS['cifar10'] = DatasetInfo('CIFAR-10', THINGS, 50_000, 10_000, dict.fromkeys(FILES), family=None, channels=3, size=32,
     torchvision='CIFAR10', read=read_cifar10, note='A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.')
+DATASETS.also_called['cifar'] = 'cifar10'

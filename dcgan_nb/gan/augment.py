@@ -68,9 +68,17 @@ def stretched(
     mean = x.mean(dims, keepdim=True)
     return mean + factor * (x - mean)
 
-def brightness(x:Tensor) -> Tensor: return x + _each(x)                                # (n, c, h, w), as the next two
-def contrast(x:Tensor) -> Tensor: return stretched(x, 1 + _each(x), (1, 2, 3))
-def saturation(x:Tensor) -> Tensor: return stretched(x, 1 + 2*_each(x), (1,))
+def brightness(x:Tensor) -> Tensor:      # (n, c, h, w), as the next two
+    "Each image brighter or darker, by up to 0.5."
+    return x + _each(x)
+
+def contrast(x:Tensor) -> Tensor:
+    "Each image's distances from its mean, times 0.5 … 1.5."
+    return stretched(x, 1 + _each(x), (1, 2, 3))
+
+def saturation(x:Tensor) -> Tensor:
+    "Each pixel's distances from its gray, times 0 … 2."
+    return stretched(x, 1 + 2*_each(x), (1,))
 
 # %% ../../nbs/gan/15_augment.ipynb #4e59d96f
 AUGMENTATIONS = Registry('augment',       # name → function of images (n, c, h, w), which gives as many of the same shape

@@ -98,14 +98,14 @@ def dcgan_discriminator(
 
 # %% ../../nbs/gan/10_networks.ipynb #31bcb00d
 def mlp_generator(latent_dim:int, channels:int, size:int, width:int=64, negative_slope:float=0.0) -> Network:
-    "Two hidden layers of 4w and 8w units; same contract as `dcgan_generator`."
+    "Two hidden layers of 4w and 8w units, w being the width; arguments and images are those of `dcgan_generator`."
     w, act = width, lambda: activation(negative_slope)
     return Network(
         nn.Linear(latent_dim, 4*w), act(), nn.Linear(4*w, 8*w), act(),
         nn.Linear(8*w, channels * size**2), nn.Unflatten(1, (channels, size, size)), nn.Tanh())
 
 def mlp_discriminator(channels:int, size:int, width:int=64, negative_slope:float=0.2, dropout:float=0.0) -> Network:
-    "Two hidden layers of 8w and 4w units; same contract as `dcgan_discriminator`."
+    "Two hidden layers of 8w and 4w units, w being the width; arguments and scores are those of `dcgan_discriminator`."
     w, end = width, lambda: [activation(negative_slope), *([nn.Dropout(dropout)] if dropout else [])]
     return Network(
         nn.Flatten(), nn.Linear(channels * size**2, 8*w), *end(),
@@ -120,7 +120,7 @@ def keras_batch_norm(
     "Batch norm with Keras' conventions."
     return make(n, eps=1e-3, momentum=1 - momentum)
 
-def keras_transposed(n_in:int, n_out:int, kernel:int, stride:int=2, bias:bool=True) -> nn.Module:
+def keras_transposed(n_in:int, n_out:int, kernel:int, stride:int=2, bias:bool=True) -> nn.Module:      # (n, n_in, h, w) → (n, n_out, stride·h, stride·w)
     "Keras' `Conv2DTranspose` with padding 'same' (odd kernels): `stride` times the size."
     return nn.ConvTranspose2d(n_in, n_out, kernel, stride, kernel // 2, output_padding=stride - 1, bias=bias)
 
@@ -245,7 +245,7 @@ def eval_mode(net:nn.Module):
     finally: net.train(was_training)
 
 # %% ../../nbs/gan/10_networks.ipynb #4d6bd9c0
-def checked_inputs(G:nn.Module, z:Tensor, y:Tensor|None=None) -> tuple[Tensor, Tensor|None]:
+def checked_inputs(G:nn.Module, z:Tensor, y:Tensor|None=None) -> tuple[Tensor, Tensor|None]:      # z (n, latent_dim), y (n,) or None: no classes
     "Noise in G's precision and classes as int64, refused where they do not fit the generator."
     spec, shown = getattr(G, 'spec', {}), lambda v: f'{v.dtype} {tuple(v.shape)}' if isinstance(v, Tensor) else ' '.join(repr(v)[:40].split())
     size, n_classes = spec.get('latent_dim'), spec.get('n_classes', 0)
@@ -321,10 +321,10 @@ def load_generator(
         G = build_generator(**{_RENAMED.get(k, k): v for k, v in spec.items()})
         G.load_state_dict(weights)
     except FileNotFoundError:
-        there = f"the run was published without it: make show RUN={path.parent.name} prints the command that makes it again" if (path.parent/'record.json').exists() else f"a finished run has its {GENERATOR} in its run folder"
+        there = f"a finished run has its {GENERATOR} in its run folder"
+        if (path.parent/'record.json').exists(): there = f"the run was published without it: make show RUN={path.parent.name} prints the command that makes it again"
         raise InputError(f"{path} does not exist; {there}.") from None
     except SafetensorError as error: raise InputError(f"{path} is not a safetensors file, or damaged: a run's generator is its {GENERATOR}.") from error
     except KeyError: raise InputError(f"{path} is not a generator written by save_generator: it does not say how it was built.") from None
-    except (OSError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} is not a generator written by save_generator: {error}") from error
+    except (OSError, TypeError, ValueError, RuntimeError) as error: raise InputError(f"{path} is not a generator written by save_generator: {error}") from error
     return G.to(device).eval().requires_grad_(False)

@@ -15,13 +15,23 @@ from torch import Tensor
 from ..foundations.core import Registry
 
 # %% ../../nbs/gan/16_optim.ipynb #91997027
-def adam(params:list[Tensor], lr:float, beta1:float, beta2:float=0.999) -> torch.optim.Optimizer:
+def adam(
+    params:list[Tensor],     # all on one device
+    lr:float,                # learning rate
+    beta1:float,             # memory of the gradient's mean, 0 … 1
+    beta2:float=0.999,       # and of its square's
+) -> torch.optim.Optimizer:
     "Adam, in one fused kernel where the device has it."
     device = params[0].device.type
     return torch.optim.Adam(params, lr=lr, betas=(beta1, beta2), fused=device in ('cpu', 'cuda'), capturable=device == 'cuda')
 
-def rmsprop(params:list[Tensor], lr:float, beta1:None=None, beta2:None=None) -> torch.optim.Optimizer:
-    "RMSprop with PyTorch's defaults: memory 0.99, no momentum, so the betas are not used."
+def rmsprop(
+    params:list[Tensor],     # all on one device
+    lr:float,                # learning rate
+    beta1:None=None,         # not used, as the next
+    beta2:None=None,
+) -> torch.optim.Optimizer:
+    "RMSprop with PyTorch's defaults: memory 0.99, no momentum."
     return torch.optim.RMSprop(params, lr=lr, capturable=params[0].device.type == 'cuda')
 
 OPTIMIZERS = Registry('optimizer', adam=adam, rmsprop=rmsprop)

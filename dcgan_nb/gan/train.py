@@ -103,7 +103,11 @@ def g_step(
 
 # %% ../../nbs/gan/18_train.ipynb #f5d398be
 @contextmanager
-def layer_noise(seed:int, epoch:int, device:torch.device):
+def layer_noise(
+    seed:int,                 # of the run
+    epoch:int,                # each draws its own, from 1 on
+    device:torch.device,      # where layers draw: dropout, say
+):
     "PyTorch's global random numbers, seeded for one epoch of one run and put back afterwards."
     with torch.random.fork_rng([device] if device.type == 'cuda' else []):
         torch.manual_seed(random_stream(seed, f'layers/{epoch}').initial_seed())

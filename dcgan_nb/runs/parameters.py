@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'PROFILES', 'EXAMPLES', 'DEVICES', 'TRACKERS', 'PLACES', 'PARAMETERS', 'DEFAULTS', 'ARGUMENTS', 'OPTIONS',
-           'Parameters', 'checked', 'own_arguments', 'read_options', 'laid_options', 'given_options', 'parameters_cell',
-           'write_parameters']
+           'Parameters', 'checked', 'own_arguments', 'read_options', 'merged_options', 'given_options',
+           'parameters_cell', 'write_parameters']
 
 # %% ../../nbs/runs/30_parameters.ipynb #8107e01a
 import json
@@ -223,7 +223,7 @@ def read_options(
 def _written(options:dict, own:dict) -> str: return ' '.join(f'{k}={options[k]}' for k in own if k in options)
 
 # %% ../../nbs/runs/30_parameters.ipynb #24eaedde
-def laid_options(
+def merged_options(
     name:str,         # in `OPTIONS`
     under:str,        # a recipe's
     over:str|None,    # those given; '': none at all, None: nothing was given
@@ -238,10 +238,10 @@ def laid_options(
 def given_options(
     name:str,
     under:str,        # a recipe's
-    wanted:str,       # as `laid_options` writes them
+    wanted:str,       # as `merged_options` writes them
     arch:str,
 ) -> str:
-    "What must be given so that `laid_options` arrives at the wanted ones."
+    "What must be given so that `merged_options` arrives at the wanted ones."
     own, before, after = own_arguments(arch, name[0]), read_options(name, under, arch), read_options(name, wanted, arch)
     taken_away = {k: own[k] for k in before if k not in after} if after else {}
     return _written(taken_away | {k: v for k, v in after.items() if before.get(k) != v}, own)

@@ -130,7 +130,9 @@ def _check_classes(config:RunConfig, data:ImageData) -> None:
     for y in data.y_test.cpu(), data.y_train.cpu():
         counts = dict(zip(data.info.classes, y[stratified_indices(y, config.n_eval)].bincount(minlength=len(data.info.classes)).tolist()))
         least = min(counts, key=counts.get)
-        if counts[least] < 2: raise InputError(f"metrics='fidclass' needs 2 images of each class among the n_eval={config.n_eval} that are judged, and {least} has {counts[least]}. Leave it out, or take more images of that class.")
+        if counts[least] < 2:
+            raise InputError(f"metrics='fidclass' needs 2 images of each class among the n_eval={config.n_eval} that are judged, and {least} has {counts[least]}. "
+                             "Leave it out, or take more images of that class.")
 
 # %% ../../nbs/runs/35_run.ipynb #762ee226
 def _train(run:Run) -> None:

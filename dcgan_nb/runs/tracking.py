@@ -10,7 +10,7 @@ import os
 
 from PIL import Image
 
-from ..foundations.core import InputError, Registry, project_root
+from ..foundations.core import InputError, project_root
 from ..gan.state import GAN, sample_grid
 from .config import RunConfig
 
@@ -114,7 +114,7 @@ class Wandb:
         self.wandb.teardown()    # the log is only complete when the library's own process has ended
 
 # %% ../../nbs/runs/33_tracking.ipynb #d8b43113
-_OPENERS = Registry('tracker', none=lambda config: NullTracker(), wandb=Wandb)
+_OPENERS = dict(none=lambda config: NullTracker(), wandb=Wandb)       # for each name in `TRACKERS`
 
 def open_tracker(
     config:RunConfig,    # resolved; its `tracker` is a name in `TRACKERS`

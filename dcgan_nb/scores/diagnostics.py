@@ -43,7 +43,7 @@ def _landmarks(d_loss:Callable, sigmoid_scores:bool, relativistic:bool) -> tuple
     if sigmoid_scores: s = s.sigmoid()
     low, high = s[0], s[-1]
     def loss(real, fake):
-        torch.default_generator.manual_seed(0)       # a loss may draw random labels: the same ones each time, or the least loss would be that of the luckiest draw; `torch.manual_seed` notes for every kind of GPU who called
+        torch.default_generator.manual_seed(0)       # the same random labels each time, or the least loss would be the luckiest; `torch.manual_seed` does more, for every kind of GPU
         return d_loss(real.expand(2000), fake.expand(2000)).item()
     with torch.random.fork_rng(devices=[]):
         if relativistic: apart = min(loss(x, y) for x in s for y in (low, high))

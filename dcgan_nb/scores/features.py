@@ -35,7 +35,6 @@ def _conv(n_in:int, n_out:int) -> list:
 
 class Classifier(nn.Module):
     "Images (n, c, h, w) in [−1, 1] → features (n, 4·width) and logits (n, n_classes)."
-    n_features = 128
     def __init__(self, channels:int=1, n_classes:int=10, width:int=32):
         super().__init__()
         self.body = nn.Sequential(

@@ -154,7 +154,7 @@ def _why(o:argparse.Namespace) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     failed = re.findall(r'^Error in rule \w+:\n(?:.+\n)*?\s+output: (.+)', text, re.M)
     at = next((i for i, line in enumerate(lines) if re.match(r'\S*(Error|Exception)\b', line)), max(0, len(lines) - 8))
-    said = [line for line in lines[:at] if not re.match(r'\[|(local)?rule |    \w+: |Select jobs|Execute |Job |Finished |\d+ of |Provided |Rules |Building |Using |host: |Assuming |total |job |-', line)]
+    said = [line for line in lines[:at] if not re.match(r'\[|(local)?rule |    \w+: |(Select jobs|Execute|Job|Finished|\d+ of|Provided|Rules|Building|Using|host:|Assuming|total|job) |-', line)]
     return '\n'.join([*(f'failed: {output}' for output in dict.fromkeys(failed)), *said[-12:], *lines[at:at + 8]]) + f'\nAll of it: {o.reports}/workflow.log'
 
 def _failures(o:argparse.Namespace) -> list[str]:

@@ -168,11 +168,15 @@ def covered(
 # %% ../../nbs/study/54_lab.ipynb #1ab017
 PRESETS = dict(
     r1=dict(title='R₁ converges', settings=dict(loss='wgan', penalty='r1'), instead=dict(penalty='none'), n_steps=1000,
-            see='Left, the path spirals into the equilibrium; right, the points settle on the ring. Then set the penalty to “none”: the path goes around for ever, and the points jump from place to place.'),
+            see='Left, the path spirals into the equilibrium; right, the points settle on the ring. '
+                'Then set the penalty to “none”: the path goes around for ever, and the points jump from place to place.'),
     vanishing=dict(title='Vanishing gradient', settings=dict(loss='minimax', optimizer='sgd', lr=0.01, ahead=1000), instead=dict(loss='bce'), n_steps=300,
-                   see='D has had 1,000 steps before G begins, and is sure of itself. With the saturating loss the norm of G’s gradient (the line below the points) stays far below 1, and the spot in the middle does not move. Then choose the non-saturating loss: it does. Or let Adam make G’s steps: Adam divides by the size of the gradient, and G gets away with the saturating loss.'),
+                   see='D has had 1,000 steps before G begins, and is sure of itself. '
+                       'With the saturating loss the norm of G’s gradient (the line below the points) stays far below 1, and the spot in the middle does not move. '
+                       'Then choose the non-saturating loss: it does. Or let Adam make G’s steps: Adam divides by the size of the gradient, and G gets away with the saturating loss.'),
     collapse=dict(title='Mode collapse', settings=dict(g_steps=5), instead=dict(g_steps=1), n_steps=700,
-                  see='G takes five steps for each of D and runs to wherever D’s score is highest. All points gather in one or two places; D learns that, and they leave for the next. Then give G one step for each of D.'))
+                  see='G takes five steps for each of D and runs to wherever D’s score is highest. All points gather in one or two places; '
+                      'D learns that, and they leave for the next. Then give G one step for each of D.'))
 
 TITLES = dict(bce='non-saturating (bce)', minimax='saturating (minimax)', mse='least squares (mse)', hinge='hinge', wgan='difference of means (wgan)', rpgan='relativistic pairs (rpgan)',
               none='none', r1='R₁', r2='R₂', r1r2='R₁ + R₂', wgan_gp='WGAN-GP', ring='a ring of 8', grid='a grid of 9', adam='Adam', sgd='plain gradient descent')

@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from ..foundations.archive import packed_code
 from ..foundations.core import InputError, cache_dir, first_line, nearest, project_root, write_file
 from ..runs.checkpoint import lock_run, unlock_run
-from ..runs.config import pick_device
+from ..runs.config import pick_device, value_text
 from ..runs.records import code_version, environment, read_record
 from .audit import DIFFERENT, IMPOSSIBLE, audit_lines, draw, grade, other_seeds, other_versions, strata
 from .claims import Records, study_records
@@ -119,8 +119,7 @@ def worktree(commit:str):
 
 def _parameters(config:dict, runs_dir:Path, mnist:str) -> list[str]:
     "What papermill is given: all that a record holds."
-    text = lambda v: ' '.join(v) if isinstance(v, list) else str(v)
-    given = {k: text(v) for k, v in config.items() if v is not None} | dict(runs_dir=str(runs_dir))
+    given = {k: value_text(v) for k, v in config.items() if v is not None} | dict(runs_dir=str(runs_dir))
     if mnist and config['dataset'].startswith('mnist'): given |= dict(data_dir=str(Path(mnist).resolve()))
     return [word for k, v in given.items() for word in ('-p', k, v)]
 

@@ -11,7 +11,7 @@ import re
 from html import escape
 from pathlib import Path
 
-from ..runs.config import RunConfig, rerun_command
+from ..runs.config import RunConfig, rerun_command, value_text
 from ..runs.numbers import origin
 from ..runs.records import images_seen, read_records
 from ..scores.metrics import METRICS
@@ -56,7 +56,7 @@ def _table(rows:dict, head:tuple=()) -> str:       # name → HTML, or several
     top = f"<thead><tr>{''.join(f'<th>{escape(text)}</th>' for text in head)}</tr></thead>" if head else ''
     return f'<div class="table" tabindex="0"><table>{top}<tbody>' + ''.join(f'<tr><th>{escape(name)}</th>{cells(said)}</tr>' for name, said in rows.items()) + '</tbody></table></div>'
 
-def _said(value) -> str: return escape(' '.join(value) if isinstance(value, (tuple, list)) else str(value))
+def _said(value) -> str: return escape(value_text(value))
 
 def _configuration(config:dict) -> str:
     "What departs from the standard, and all of it, folded."

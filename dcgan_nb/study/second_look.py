@@ -83,7 +83,8 @@ def second_look(
     for key in noises.keys() & record['metrics'].keys():
         now, then = noises[key][0], record['metrics'][key]['value']
         if abs(now - then) > 0.01 * abs(then): raise InputError(f"{folder}: its generator has {key} {now:.4g}, its record says {then:.4g}. It is not the generator of that run.")
-    look = dict(run_id=record['run_id'], written=record['written'], noises=noises, metrics=by_other_judge(G, c, data, n=n) | by_learning(G, c, data, net), code=code_version(), environment=environment())
+    look = dict(run_id=record['run_id'], written=record['written'], noises=noises,
+                metrics=by_other_judge(G, c, data, n=n) | by_learning(G, c, data, net), code=code_version(), environment=environment())
     write_file(folder/SECOND_LOOK, json.dumps(look, indent=1, allow_nan=False) + '\n')
     return look
 

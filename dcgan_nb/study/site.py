@@ -67,6 +67,7 @@ def card_record(
     return min(shown, key=lambda r: (not r['config']['conditional'], score(r, 'fid')['value'], r['run_id']), default=None)
 
 def verdict_counts(verdicts:dict[str, Verdict]) -> list[tuple[str, int]]:    # (word, how many), the most frequent first
+    "How many claims have which verdict."
     return Counter(v.word for v in verdicts.values()).most_common()
 
 # %% ../../nbs/study/51_site.ipynb #7c92a404

@@ -133,7 +133,8 @@ def show_lines(
     beside = [] if folder.parent == project_root()/'reports/records' else published_lines(r)
     again = [f'looked at again: {look_text(r | dict(second_look=look))}'] if (look := read_second_look(folder, r)) else []
     return [*score_lines(r), *beside, *again, '', _used_by(r),
-            f"{r['data']['title']}, profile {r['config']['profile']}, {len(r['history'])} epoch{'s' * (len(r['history']) > 1)}, " + ', '.join(f'{part} {s:.1f} s' for part, s in r['timings_s'].items() if not part.endswith('_cpu')),
+            f"{r['data']['title']}, profile {r['config']['profile']}, {len(r['history'])} epoch{'s' * (len(r['history']) > 1)}, "
+            + ', '.join(f'{part} {s:.1f} s' for part, s in r['timings_s'].items() if not part.endswith('_cpu')),
             f"{code_text(r)}; {e['gpu'] or e['cpu']}, threads: {e['n_threads']}; {r['written']}", f'in {os.path.relpath(folder)}', '', 'again:', f"  {rerun_command(r['config'])}"]
 
 # %% ../../nbs/study/59_terminal.ipynb #2230932c
