@@ -133,6 +133,8 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                                                                  'dcgan_nb/foundations/phone.py'),
                                             'dcgan_nb.foundations.phone._height': ( 'foundations/phone.html#_height',
                                                                                     'dcgan_nb/foundations/phone.py'),
+                                            'dcgan_nb.foundations.phone._legend_above': ( 'foundations/phone.html#_legend_above',
+                                                                                          'dcgan_nb/foundations/phone.py'),
                                             'dcgan_nb.foundations.phone._names': ( 'foundations/phone.html#_names',
                                                                                    'dcgan_nb/foundations/phone.py'),
                                             'dcgan_nb.foundations.phone._names_above': ( 'foundations/phone.html#_names_above',

@@ -23,16 +23,19 @@ def _names(axis) -> list[str]:      # empty: the ticks are numbers
 
 def _bars(ax) -> bool: return any(isinstance(some, BarContainer) for some in ax.containers)
 
+def _legend_above(ax) -> bool: return len(ax.get_legend().get_texts()) > 5 or bool(_names(ax.yaxis))      # where there is no room in the panel
+
 def _height(ax, n_panels:int) -> float:      # inches
-    if not (names := _names(ax.yaxis)): return 2.5 if n_panels <= 4 else 2
+    above = 0.19*len(ax.get_legend().get_texts())*_legend_above(ax) if ax.get_legend() else 0
+    if not (names := _names(ax.yaxis)): return (2.5 if n_panels <= 4 else 2) + above
     n_lines = max(fill(name, 46).count('\n') for name in names) + 1
-    return 0.8 + (0.4 + 0.15*n_lines + 0.4*_bars(ax))*len(names)
+    return above + 0.8 + (0.4 + 0.15*n_lines + 0.4*_bars(ax))*len(names)
 
 def _names_above(ax, names:list[str]) -> None:
     "Names of rows in the drawing, each above its row; bars are wider than points."
     ax.yaxis.set_major_formatter(FixedFormatter([fill(name, 46) for name in names]))
     ax.tick_params(axis='y', left=False, pad=0, labelsize=9)
-    up = ScaledTranslation(0, (27 if _bars(ax) else 11)/72, ax.figure.dpi_scale_trans)
+    up = ScaledTranslation(5/72, (22 if _bars(ax) else 11)/72, ax.figure.dpi_scale_trans)
     for label in ax.get_yticklabels(): label.set(ha='left', va='bottom', in_layout=False, transform=label.get_transform() + up)
     bottom, top = ax.get_ylim()
     if _bars(ax): ax.set_ylim(bottom, top + np.sign(top - bottom)*0.2)      # for the name of the first row
@@ -48,7 +51,7 @@ def _fit(ax) -> None:
         ax.xaxis.set_major_formatter(FixedFormatter(['\n'.join(fill(line, wide) for line in name.splitlines()) for name in names]))
         ax.tick_params(axis='x', labelsize=8)
     elif isinstance(ax.xaxis.get_major_locator(), MaxNLocator): ax.locator_params(axis='x', nbins=4)
-    if legend := ax.get_legend(): legend.set(**dict(bbox_to_anchor=(0, 1), loc='lower left') if _names(ax.yaxis) else dict(bbox_to_anchor=None, loc='best'))
+    if legend := ax.get_legend(): legend.set(**dict(bbox_to_anchor=(0, 1), loc='lower left') if _legend_above(ax) else dict(bbox_to_anchor=None, loc='best'))
 
 def for_phone(
     fig,         # of matplotlib; it is changed
