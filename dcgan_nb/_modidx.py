@@ -1105,6 +1105,7 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                       'dcgan_nb.study.pages._are_steps': ('study/pages.html#_are_steps', 'dcgan_nb/study/pages.py'),
                                       'dcgan_nb.study.pages._arms_text': ('study/pages.html#_arms_text', 'dcgan_nb/study/pages.py'),
                                       'dcgan_nb.study.pages._as_html': ('study/pages.html#_as_html', 'dcgan_nb/study/pages.py'),
+                                      'dcgan_nb.study.pages._costs': ('study/pages.html#_costs', 'dcgan_nb/study/pages.py'),
                                       'dcgan_nb.study.pages._details': ('study/pages.html#_details', 'dcgan_nb/study/pages.py'),
                                       'dcgan_nb.study.pages._figures': ('study/pages.html#_figures', 'dcgan_nb/study/pages.py'),
                                       'dcgan_nb.study.pages._interval': ('study/pages.html#_interval', 'dcgan_nb/study/pages.py'),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from textwrap import shorten
+from textwrap import fill, shorten
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,7 +25,7 @@ from ..runs.ladder import run_of
 from ..runs.numbers import number, run_address, run_link
 from ..runs.records import code_text, images_seen
 from .claims import MEASURES, Claim, arm_config, arm_values, claim_hash, scaled_delta, study_records
-from .figures import Html, Text, arrow, cost_table, figure, plain_log, plot_arms, plot_ladder, plot_search, sample_rows, set_style
+from .figures import SECONDS, Html, Text, arrow, cost_table, figure, plain_log, plot_arms, plot_ladder, plot_search, sample_rows, set_style
 from .judge import at_equal_updates, courses, measuring_table, outcome, read_otherwise, readings_table, updates_text, verdict_numbers, verdict_trace, with_numbers
 from .problems import problem_link, problem_text, twins_table
 from .evidence import COLORS, Verdict, all_fail, badge, budget_text, failing_text, failures_text, families, format_number, glyph_of, protocol_of, reference_of, runs_text, seeds_text, study_command, style_of
@@ -117,6 +117,7 @@ def plot_claim(
     for ax, name in zip(axes.flat, names):
         m = MEASURES[name]
         plot_arms(arm_values(claim, arms, name), f'{m.title}{protocol_of(replace(claim, measure=name), arms)} {arrow(m)}', m.unit, log=m.ratio, interval=_interval, order=order, ax=ax)
+        ax.set_xlabel(fill(ax.get_xlabel(), 90 // len(names)))
     return fig
 
 # %% ../../nbs/study/47_pages.ipynb #4b792003
@@ -126,15 +127,13 @@ def _whole_training(claim:Claim) -> tuple[dict, int]:
     info = DATASETS[full['dataset']]
     return full, full['epochs'] * (info.n_train + (info.n_test if full['train_on'] == 'train+test' else 0))
 
-_FRACTIONS = {2: '½', 4: '¼', 8: '⅛'}
-
 def budget_chips(
     v:Verdict,
     example:dict,       # a record that it rests on
 ) -> list[str]:         # '6 seeds', '120,000 of 1,500,000 images', 'width 16 of 64', 'published'
     "What a verdict rests on, and what a training in full size would be."
     (full, whole), seen, width, divisor = _whole_training(v.claim), images_seen(example), example['config']['g_width'], v.claim.batch_divisors.get(v.profile, 1)
-    few = f'width {width} of {full["g_width"]}' if width != full['g_width'] else '', f'batch {_FRACTIONS.get(divisor, f"1/{divisor}")} of theirs' if divisor > 1 else ''
+    few = f'width {width} of {full["g_width"]}' if width != full['g_width'] else '', f'batch {dict(zip((2, 4, 8), "½¼⅛")).get(divisor, f"1/{divisor}")} of theirs' if divisor > 1 else ''
     return [seeds_text(v), f'{seen:,} of {whole:,} images' if seen < whole else f'{seen:,} images',
             *filter(None, (*few, f'profile {budget_text(v)}', runs_text(v), failing_text(v)))]
 
@@ -236,12 +235,21 @@ def _linked_seeds(claim:Claim, arms:dict) -> str:
     return scrolling(table.rename(index=escape), escape=False)
 
 # %% ../../nbs/study/47_pages.ipynb #1efc1083
+def _costs(arms:dict) -> str:      # HTML
+    "What each arm cost; seconds are compared on one processor, or not at all."
+    on = {arm: {s: r['environment']['gpu'] or r['environment']['cpu'] for s, r in by_seed.items()} for arm, by_seed in arms.items() if by_seed}
+    shared = set.intersection(*({*places.values()} for places in on.values()))
+    if not shared: return scrolling(cost_table(arms).drop(columns=SECONDS)) + '<p>Seconds are not compared: no processor has run all arms.</p>'
+    one = max(sorted(shared), key=lambda place: sum([*places.values()].count(place) for places in on.values()))
+    there = {arm: {s: arms[arm][s] for s, place in places.items() if place == one} for arm, places in on.items()}
+    return f'{scrolling(cost_table(there))}<p>Seconds are those of the runs on one kind of processor, {escape(one)}.</p>'
+
 def _details(claim:Claim, v:Verdict, arms:dict, records:list[dict]) -> Html:
     "What a claim rests on, folded."
     example = next(r for by_seed in arms.values() for r in by_seed.values())
     judged = escape(explain(v).replace(failures_text(v), '').strip(), quote=False)
     judged = _as_html(with_numbers(judged, v, verdict_numbers(v, f'#{claim.id.lower()}', f'trace-{claim.id}')))
-    parts = {'How it was judged': f'<p>{judged}</p>', 'Arms': f'<p>{_arms_text(claim, example)}</p>' + scrolling(arms_table(claim, v.profile)) + scrolling(cost_table(arms))}
+    parts = {'How it was judged': f'<p>{judged}</p>', 'Arms': f'<p>{_arms_text(claim, example)}</p>' + scrolling(arms_table(claim, v.profile)) + _costs(arms)}
     if RULES[claim.rule].measures:
         reference = reference_of(claim, arms)
         real = f'<p>Real reference (real images in the generated ones’ place): {format_number(reference)}.</p>' if reference is not None else ''
