@@ -1,8 +1,10 @@
 "What the page of a claim says, and that it says it once: with some of the published claims, others each time."
+import json
 import random
 import re
 
 import pytest
+from conftest import ROOT
 
 from dcgan_nb.foundations.core import load_projects
 from dcgan_nb.study.evidence import went_wrong
@@ -61,3 +63,13 @@ def test_a_report_names_runs_that_have_a_page(study, some):
         there = {r.get('rung_of', r['run_id']) for r in v.runs}
         line = re.search(r'^Records: (\d+): (.*)$', problem_text(v, v.runs, '', '', '')[1], re.MULTILINE)
         assert int(line[1]) == len(there) and set(re.sub(r' and \d+ more$', '', line[2]).split(', ')) <= there
+
+
+def test_headings_of_claims_ask_something_else_each_and_no_claim_stands_below_its_code():
+    asked = []
+    for path in sorted((ROOT/'nbs/chapters').glob('project_*.ipynb')):
+        for cell in json.loads(path.read_text())['cells']:
+            source = ''.join(cell['source'])
+            asked += re.findall(r'^## [A-Z]\d+[a-z]?: (.*)$', source, re.MULTILINE) if cell['cell_type'] == 'markdown' else []
+            if source.startswith('for part in study.'): assert cell['metadata'].get('tags') == ['remove-input'], f'{path.name}: {source}'
+    assert len(asked) > 40 and all(text.endswith('?') for text in asked) and len({*asked}) == len(asked)
