@@ -53,6 +53,7 @@ def _fit(ax) -> None:
     elif isinstance(ax.xaxis.get_major_locator(), MaxNLocator): ax.locator_params(axis='x', nbins=4)
     if legend := ax.get_legend(): legend.set(**dict(bbox_to_anchor=(0, 1), loc='lower left') if _legend_above(ax) else dict(bbox_to_anchor=None, loc='best'))
 
+# %% ../../nbs/foundations/07_phone.ipynb #1ad8667a
 def for_phone(
     fig,         # of matplotlib; it is changed
 ) -> bool:       # False: it holds pictures, and is as it was
