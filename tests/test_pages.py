@@ -8,7 +8,8 @@ from conftest import ROOT
 
 from dcgan_nb.foundations.core import load_projects
 from dcgan_nb.study.evidence import went_wrong
-from dcgan_nb.study.pages import open_study
+from dcgan_nb.study.figures import SECONDS
+from dcgan_nb.study.pages import _costs, open_study
 from dcgan_nb.study.problems import problem_text
 from dcgan_nb.study.rules import effect_text
 
@@ -73,3 +74,19 @@ def test_headings_of_claims_ask_something_else_each_and_no_claim_stands_below_it
             asked += re.findall(r'^## [A-Z]\d+[a-z]?: (.*)$', source, re.MULTILINE) if cell['cell_type'] == 'markdown' else []
             if source.startswith('for part in study.'): assert cell['metadata'].get('tags') == ['remove-input'], f'{path.name}: {source}'
     assert len(asked) > 40 and all(text.endswith('?') for text in asked) and len({*asked}) == len(asked)
+
+
+def ran(cpu, seconds):
+    return dict(config=dict(device='cpu'), history=[dict(n_images=500)], networks={}, environment=dict(gpu=None, cpu=cpu), timings_s=dict(train_cpu=seconds) if seconds else {})
+
+
+@pytest.mark.parametrize('first, second, said', [
+    ({'slow': 200, 'fast': 100}, {'fast': 110}, ['100', '110']),     # 150 would be a median of two processors
+    ({'slow': 200}, {'fast': 100}, None),                            # the same work may take half as long elsewhere
+    ({'fast': 120}, {'fast': 90}, ['120', '90']),
+    ({'fast': None}, {'fast': None}, ['—', '—'])])
+def test_seconds_are_compared_on_one_processor_or_not_at_all(first, second, said):
+    html = _costs({arm: {s: ran(cpu, seconds) for s, (cpu, seconds) in enumerate(runs.items())} for arm, runs in dict(a=first, b=second).items()})
+    rows = [re.findall('<td>(.*?)</td>', row) for row in re.findall(r'<tr>.*?</tr>', html, re.DOTALL)]
+    assert (SECONDS in html) == (said is not None) and ('no processor has run all arms' in html) == (said is None)
+    if said: assert [row[1] for row in rows] == said and ('one kind of processor, fast' in html) == (said[0] != '—')

@@ -242,7 +242,7 @@ def _costs(arms:dict) -> str:      # HTML
     if not shared: return scrolling(cost_table(arms).drop(columns=SECONDS)) + '<p>Seconds are not compared: no processor has run all arms.</p>'
     one = max(sorted(shared), key=lambda place: sum([*places.values()].count(place) for places in on.values()))
     there = {arm: {s: arms[arm][s] for s, place in places.items() if place == one} for arm, places in on.items()}
-    return f'{scrolling(cost_table(there))}<p>Seconds are those of the runs on one kind of processor, {escape(one)}.</p>'
+    return scrolling(table := cost_table(there)) + f'<p>Seconds are those of the runs on one kind of processor, {escape(one)}.</p>'*bool((table[SECONDS] != '—').any())
 
 def _details(claim:Claim, v:Verdict, arms:dict, records:list[dict]) -> Html:
     "What a claim rests on, folded."
