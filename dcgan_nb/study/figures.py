@@ -21,6 +21,7 @@ import seaborn as sns
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
+from ..foundations.phone import for_phone
 from ..runs.records import images_seen
 from ..scores.metrics import METRICS
 from .claims import measured
@@ -48,14 +49,15 @@ def figure(
     fig,             # of matplotlib; it is closed, so that a notebook does not show it twice
     caption:str,     # what to see in it
 ) -> Html:
-    "A figure for a page, with its caption."
-    drawn = io.StringIO()
-    with plt.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': caption}):
-        fig.savefig(drawn, format='svg', transparent=True, bbox_inches='tight', metadata=dict(Date=None))
+    "A figure for a page, with its caption; where it can be, it is there in a second form, for phones."
+    def drawn(form):
+        svg = io.StringIO()
+        with plt.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': form + caption}):      # no two drawings share the name of a part
+            fig.savefig(svg, format='svg', transparent=True, bbox_inches='tight', metadata=dict(Date=None))
+        return svg.getvalue()[svg.getvalue().index('<svg'):].replace('<svg', f'<svg class="{form}" role="img" aria-label="{escape(caption)}"', 1)
+    both = drawn('wide') + (drawn('narrow') if for_phone(fig) else '')
     plt.close(fig)
-    svg = drawn.getvalue()
-    svg = svg[svg.index('<svg'):].replace('<svg', f'<svg role="img" aria-label="{escape(caption)}"', 1)
-    return Html(f'<figure class="chart"><div tabindex="0">{svg}</div><figcaption>{escape(caption)}</figcaption></figure>')
+    return Html(f'<figure class="chart"><div tabindex="0">{both}</div><figcaption>{escape(caption)}</figcaption></figure>')
 
 # %% ../../nbs/study/45_figures.ipynb #a9e52dc4
 def plot_history(
@@ -85,16 +87,17 @@ def show_samples_by_epoch(
     folder:Path,       # a run folder
     record:dict,       # of the same run
     at_most:int=8,     # rows
+    epoch:int=0,       # images of an epoch; 0: one is a pass through the data
 ):                     # the figure
     "What the generator makes of the same noise after more and more epochs."
     pixels, n = np.asarray(Image.open(Path(folder)/'samples_by_epoch.png')), len(record['history'])
-    height = (pixels.shape[0] + 1) // n
-    chosen = rows_to_show(n, at_most)
-    fig, axes = plt.subplots(len(chosen), 1, figsize=(9, 0.6*len(chosen)), layout='constrained', squeeze=False)
+    height, chosen = (pixels.shape[0] + 1) // n, rows_to_show(n, at_most)
+    seen = np.cumsum([h['n_images'] for h in record['history']])
+    fig, axes = plt.subplots(len(chosen), 1, figsize=(9, 0.6*len(chosen)), layout='constrained', squeeze=False, subplot_kw=dict(xticks=[], yticks=[]))
     for ax, i in zip(axes.flat, chosen):
         ax.imshow(pixels[i*height:(i + 1)*height - 1], cmap='gray', vmin=0, vmax=255, interpolation='none')
-        ax.set(xticks=[], yticks=[])
-        ax.set_ylabel(f"epoch {record['history'][i]['epoch']}", rotation=0, ha='right', va='center', fontsize=9)
+        at = f'{seen[i] / epoch:.3g}' if epoch else record['history'][i]['epoch']
+        ax.set_ylabel(f'epoch {at}', rotation=0, ha='right', va='center', fontsize=9)
         sns.despine(ax=ax, left=True, bottom=True)
     return fig
 
@@ -133,8 +136,7 @@ def _strip(ax, x:list[float], y:int, color, log:bool, interval) -> None:
 
 def _mark_reference(ax, x:float) -> None:
     ax.axvline(x, color='0.4', ls=':', lw=1)
-    ax.annotate('real', (x, 1), xycoords=('data', 'axes fraction'), fontsize=8, color='0.4', xytext=(2, 1),
-                textcoords='offset points', va='bottom')
+    ax.annotate('real', (x, 1), xycoords=('data', 'axes fraction'), fontsize=8, color='0.4', xytext=(2, 1), textcoords='offset points', va='bottom')
 
 # %% ../../nbs/study/45_figures.ipynb #1c02a6f3
 def plot_arms(
@@ -256,7 +258,7 @@ def plot_ladder(
 ):                         # the figure
     "The advantage of the first arm, with intervals, over the budget."
     (fig, ax), scaled = plt.subplots(figsize=(1.6 + 1.3*len(rungs), 2.8), layout='constrained'), np.exp if ratio else np.asarray
-    ax.axhspan(scaled(-delta), scaled(delta), color='0.92', zorder=0)
+    ax.axhspan(scaled(-delta), scaled(delta), color='0.5', alpha=0.16, lw=0, zorder=0)
     ax.axhline(scaled(0), color='0.5', lw=1)
     for x, r in enumerate(rungs):
         ax.plot([x, x], scaled([r['low'], r['high']]), color=r['color'], lw=2)
@@ -285,8 +287,7 @@ def _score_row(key:str, runs:dict) -> dict:
     for label, r in runs.items():
         m = r['metrics'].get(key, dict(value=None, std=None))
         row[label] = shown(m['value']) + (f" ± {shown(m['std'])}" if m['std'] is not None else '')
-    references = (shown(r['metrics'][key]['reference']) for r in runs.values() if key in r['metrics'])
-    return row | {'real reference': ' / '.join(dict.fromkeys(references))}
+    return row | {'real reference': ' / '.join(dict.fromkeys(shown(r['metrics'][key]['reference']) for r in runs.values() if key in r['metrics']))}
 
 def parameters_text(record:dict) -> str:      # '347,073 + 36,577'
     "The numbers that training can change, of G and of D; a dash where a record does not have one."
@@ -312,8 +313,7 @@ def score_table(
     runs:dict[str, dict],      # label → record
 ) -> pd.DataFrame:             # text, ready to be shown; a score that a run does not have is a dash
     "The scores of some runs, and of real images in the generated ones' place."
-    keys = list(dict.fromkeys(key for r in runs.values() for key in r['metrics']))
-    metrics = {key: METRICS[key.split('_')[0]] for key in keys}
+    metrics = {key: METRICS[key.split('_')[0]] for r in runs.values() for key in r['metrics']}
     scores = {f'{m.title} {arrow(m)} ({key})': _score_row(key, runs) for key, m in metrics.items()}
     frame = pd.DataFrame(scores, index=[*runs, 'real reference']).T
     return pd.concat([frame, pd.DataFrame({label: _run_row(r) for label, r in runs.items()})]).astype(object).fillna('')

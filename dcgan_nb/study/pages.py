@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['scrolling', 'folded', 'seeds_table', 'plot_settings', 'plot_claim', 'budget_chips', 'verdict_card', 'arms_table',
-           'first_runs', 'twins_table', 'claim_page', 'Study', 'open_study']
+           'first_runs', 'claim_page', 'Study', 'open_study']
 
 # %% ../../nbs/study/47_pages.ipynb #a6168cf5
 import re
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from textwrap import shorten
+from textwrap import fill, shorten
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,11 +24,11 @@ from ..runs.config import rerun_command
 from ..runs.ladder import run_of
 from ..runs.numbers import number, run_address, run_link
 from ..runs.records import code_text, images_seen
-from .claims import LAYERS, MEASURES, Claim, arm_config, arm_values, claim_hash, measured, scaled_delta, study_records
-from .figures import Html, Text, arrow, cost_table, figure, plain_log, plot_arms, plot_ladder, plot_search, sample_rows, set_style
+from .claims import MEASURES, Claim, arm_config, arm_values, claim_hash, scaled_delta, study_records
+from .figures import SECONDS, Html, Text, arrow, cost_table, figure, plain_log, plot_arms, plot_ladder, plot_search, sample_rows, set_style
 from .judge import at_equal_updates, courses, measuring_table, outcome, read_otherwise, readings_table, updates_text, verdict_numbers, verdict_trace, with_numbers
-from .problems import problem_link, problem_text
-from .evidence import COLORS, Verdict, all_fail, badge, budget_text, failing_text, families, format_number, glyph_of, protocol_of, reference_of, runs_text, seeds_text, study_command, style_of
+from .problems import problem_link, problem_text, twins_table
+from .evidence import COLORS, Verdict, all_fail, badge, budget_text, failing_text, failures_text, families, format_number, glyph_of, protocol_of, reference_of, runs_text, seeds_text, study_command, style_of
 from .rules import RULES, effect_text, explain, finding
 from .stats import mean_interval
 
@@ -40,13 +40,15 @@ def scrolling(frame:pd.DataFrame, **how) -> str:      # HTML; how: see `DataFram
 def folded(title:str, inside:str) -> str: return f'<details><summary>{escape(title)}</summary>{inside}</details>'
 
 # %% ../../nbs/study/47_pages.ipynb #f9919d80
+def _number(x:float) -> str: return f'{x:,.0f}' if 1000 <= abs(x) < 1e6 else format_number(x)      # 1,200 and not 1.2e+03
+
 def _seeds_row(claim:Claim, runs:dict, values:dict, seeds:list[int]) -> dict:
     "The primary measure of one arm, seed by seed, and its mean."
     failed = [s for s, r in runs.items() if r['status'] != 'finished']
-    row = {f'seed {s}': 'diverged' if s in failed else format_number(values[s]) if s in values else '—' for s in seeds}
+    row = {f'seed {s}': 'diverged' if s in failed else _number(values[s]) if s in values else '—' for s in seeds}
     x = np.array(list(values.values()))
     mean = (lambda x: np.exp(np.log(x).mean())) if MEASURES[claim.measure].ratio else np.mean
-    return row | dict(mean=format_number(float(mean(x))) if len(x) else '—')
+    return row | dict(mean=_number(float(mean(x))) if len(x) else '—')
 
 # %% ../../nbs/study/47_pages.ipynb #49d9ffce
 def seeds_table(
@@ -61,7 +63,7 @@ def seeds_table(
         other = MEASURES[name]
         title = other.title + (f' ({other.unit})' if other.unit else protocol_of(replace(claim, measure=name), arms))
         for arm, by_seed in arm_values(claim, arms, name).items():
-            rows[arm][title] = format_number(float(np.mean(list(by_seed.values())))) if by_seed else '—'
+            rows[arm][title] = _number(float(np.mean(list(by_seed.values())))) if by_seed else '—'
     unit = f', {m.unit}' if m.unit else protocol_of(claim, arms)
     return pd.DataFrame(rows).T.rename_axis(f'{m.title}{unit} {arrow(m)}', axis=1)
 
@@ -115,6 +117,7 @@ def plot_claim(
     for ax, name in zip(axes.flat, names):
         m = MEASURES[name]
         plot_arms(arm_values(claim, arms, name), f'{m.title}{protocol_of(replace(claim, measure=name), arms)} {arrow(m)}', m.unit, log=m.ratio, interval=_interval, order=order, ax=ax)
+        ax.set_xlabel(fill(ax.get_xlabel(), 90 // len(names)))
     return fig
 
 # %% ../../nbs/study/47_pages.ipynb #4b792003
@@ -130,18 +133,18 @@ def budget_chips(
 ) -> list[str]:         # '6 seeds', '120,000 of 1,500,000 images', 'width 16 of 64', 'published'
     "What a verdict rests on, and what a training in full size would be."
     (full, whole), seen, width, divisor = _whole_training(v.claim), images_seen(example), example['config']['g_width'], v.claim.batch_divisors.get(v.profile, 1)
-    few = f'width {width} of {full["g_width"]}' if width != full['g_width'] else '', f'a batch for {divisor} of theirs' if divisor > 1 else ''
+    few = f'width {width} of {full["g_width"]}' if width != full['g_width'] else '', f'batch {dict(zip((2, 4, 8), "½¼⅛")).get(divisor, f"1/{divisor}")} of theirs' if divisor > 1 else ''
     return [seeds_text(v), f'{seen:,} of {whole:,} images' if seen < whole else f'{seen:,} images',
             *filter(None, (*few, f'profile {budget_text(v)}', runs_text(v), failing_text(v)))]
 
 def _other_readings(v:Verdict) -> str:     # HTML
     "What other readings of a claim come to."
     read = read_otherwise(v, v.runs) if v.effect is not None and v.claim.readings else {}
-    said = '; '.join(f'{MEASURES[name].title}: {other.text}' for name, other in read.items() if name in v.claim.readings)
+    said = '; '.join(f'{MEASURES[name].title}: {other.text}' for name, other in read.items() if name in v.claim.readings and MEASURES[name].title not in v.because)
     return said and f'<span class="because">Read otherwise, by the same runs: {escape(said)}.</span>'
 
-def _math(text:str) -> str:
-    return re.sub(r'\$(\w) ([^$]*)\$', r'<i>\1</i> \2', escape(text, quote=False))
+def _as_html(text:str) -> str:     # of Markdown, escaped
+    return re.sub('`(.*?)`', r'<code>\1</code>', re.sub(r'\$(\w)( [^$]*)?\$', r'<i>\1</i>\2', text))
 
 # %% ../../nbs/study/47_pages.ipynb #17e080d8
 def verdict_card(
@@ -156,7 +159,7 @@ def verdict_card(
     better = '' if RULES[c.rule].n_arms == 1 else ', lower is better' if MEASURES[c.measure].lower_is_better else ', higher is better'
     of = f'{MEASURES[c.measure].title}{protocol_of(c, v.records)}{better}: ' if 'effect' in said else ''
     lines = [f'{badge(v.text)} <strong>{escape(untested or finding(v) or explain(v).split(". ")[0].rstrip(".").replace("`", ""))}</strong>', f'<span class="interval">{of}{said.get("effect", "")} {said.get("interval", "")}{level}{p}</span>']
-    lines += filter(None, (not untested and v.because and f'<span class="because">Because {_math(v.because)}.</span>', (grid := updates_text(v)) and f'<span class="because">{escape(grid)}</span>', _other_readings(v)))
+    lines += filter(None, (not untested and v.because and f'<span class="because">Because {_as_html(escape(v.because, quote=False))}.</span>', (grid := updates_text(v)) and f'<span class="because">{escape(grid)}</span>', _other_readings(v)))
     return Html(f'<div class="verdict-box {style_of(v.word)}" data-claim="{v.claim.id}" data-glyph="{glyph_of(v.word)}">'
                 + ''.join(f'<p>{line}</p>' for line in lines) + f'<p class="chips">{"".join(f"<span>{escape(chip)}</span>" for chip in (budget_chips(v, example) if example else ()))}</p>{verdict_trace(v, f"trace-{v.claim.id}")}</div>')
 
@@ -200,6 +203,9 @@ def _ladder(course:dict[int, Verdict]):
     m = MEASURES[claim.measure]
     yield figure(plot_ladder(rungs, scaled_delta(claim), m.title, m.ratio), said)
 
+def _about_images(claim:Claim) -> bool:      # or is it about what is there, or what it costs?
+    return RULES[claim.rule].measures and claim.measure not in ('memory', 'seconds', 'updates')
+
 def _figures(claim:Claim, v:Verdict, arms:dict):
     "What can be seen of a claim: one figure after the other, then samples."
     first = first_runs({arm: arms[arm] for arm in _order(claim, arms) or arms})
@@ -211,25 +217,8 @@ def _figures(claim:Claim, v:Verdict, arms:dict):
         points = 'Points are seeds, a line for each arm over its settings' if RULES[claim.rule].tunes else 'Points are seeds, joined across arms' if len(arms) <= 3 else f'Points are seeds; {named}{"steps go down" if _are_steps(arms) else "the best is on top"}'
         yield figure(fig, f'{claim.id}. {finding(v)}{"." if finding(v) else ""} {points}; diamonds are means with 95 % intervals{", of more than two seeds" if RULES[claim.rule].tunes else ""}.')
     if all_fail(v): yield Text('**All of these generators fail**: on average no arm covers even a hundredth of the real images (recall). The comparison ranks failures.')
-    if all((Path(r['folder'])/'samples.png').is_file() for r in first.values()):
-        yield sample_rows(first, 'The first 16 samples of the first seed of each arm, uncurated. Arms that take equally much noise get the same.', more=_side_by_side(list(first.values())))
-
-# %% ../../nbs/study/47_pages.ipynb #cb5cd8fc
-def twins_table(
-    claim:Claim,
-    arms:dict,            # of `arm_records`
-) -> pd.DataFrame|None:   # a row for each run that is published and was repeated here; None: there is none
-    "Published runs beside their repetitions."
-    rows = []
-    for arm, by_seed in arms.items():
-        for seed, r in by_seed.items():
-            if 'twin' not in r: continue
-            pair = {side['layer']: side for side in (r, r['twin'])}
-            values = {layer: measured(claim.measure, pair[layer]) for layer in LAYERS}
-            shown = {layer: 'diverged' if pair[layer]['status'] != 'finished' else '—' if v is None else f'{v:.6g}' for layer, v in values.items()}
-            rows.append(dict(arm=arm, seed=seed, **shown, outcome='same' if values['published'] == values['own'] else 'different',
-                             **{'own run': code_text(pair['own'])}))
-    return pd.DataFrame(rows) if rows else None
+    if _about_images(claim) and all((Path(r['folder'])/'samples.png').is_file() for r in first.values()):
+        yield sample_rows(first, 'The first 16 samples of the first seed of each arm, uncurated. Arms with the same noise size get the same noise.', more=_side_by_side(list(first.values())))
 
 # %% ../../nbs/study/47_pages.ipynb #2396f6a1
 def _run_line(r:dict) -> str:
@@ -246,10 +235,21 @@ def _linked_seeds(claim:Claim, arms:dict) -> str:
     return scrolling(table.rename(index=escape), escape=False)
 
 # %% ../../nbs/study/47_pages.ipynb #1efc1083
+def _costs(arms:dict) -> str:      # HTML
+    "What each arm cost; seconds are compared on one processor, or not at all."
+    on = {arm: {s: r['environment']['gpu'] or r['environment']['cpu'] for s, r in by_seed.items()} for arm, by_seed in arms.items() if by_seed}
+    shared = set.intersection(*({*places.values()} for places in on.values()))
+    if not shared: return scrolling(cost_table(arms).drop(columns=SECONDS)) + '<p>Seconds are not compared: no processor has run all arms.</p>'
+    one = max(sorted(shared), key=lambda place: sum([*places.values()].count(place) for places in on.values()))
+    there = {arm: {s: arms[arm][s] for s, place in places.items() if place == one} for arm, places in on.items()}
+    return scrolling(table := cost_table(there)) + f'<p>Seconds are those of the runs on one kind of processor, {escape(one)}.</p>'*bool((table[SECONDS] != '—').any())
+
 def _details(claim:Claim, v:Verdict, arms:dict, records:list[dict]) -> Html:
     "What a claim rests on, folded."
     example = next(r for by_seed in arms.values() for r in by_seed.values())
-    parts = {'Arms': f'<p>{_arms_text(claim, example)}</p>' + scrolling(arms_table(claim, v.profile)) + scrolling(cost_table(arms))}
+    judged = escape(explain(v).replace(failures_text(v), '').strip(), quote=False)
+    judged = _as_html(with_numbers(judged, v, verdict_numbers(v, f'#{claim.id.lower()}', f'trace-{claim.id}')))
+    parts = {'How it was judged': f'<p>{judged}</p>', 'Arms': f'<p>{_arms_text(claim, example)}</p>' + scrolling(arms_table(claim, v.profile)) + _costs(arms)}
     if RULES[claim.rule].measures:
         reference = reference_of(claim, arms)
         real = f'<p>Real reference (real images in the generated ones’ place): {format_number(reference)}.</p>' if reference is not None else ''
@@ -257,7 +257,7 @@ def _details(claim:Claim, v:Verdict, arms:dict, records:list[dict]) -> Html:
     if v.effect is not None and len(others := readings_table(v, records)) > 1:
         parts['Judged by other measures'] = '<p>A second opinion, from the same runs, by the same rule, without a correction.</p>' + scrolling(others)
     if claim.measure == 'fid' and not claim.search and (measuring := measuring_table(arms)) is not None:
-        parts['How much is measuring'] = '<p>FID with other seeds, and with other noise from the same generators.</p>' + scrolling(measuring.rename(index=escape))
+        parts['How much of the spread is measurement'] = '<p>FID with other seeds, and with other noise from the same generators.</p>' + scrolling(measuring.rename(index=escape))
     runs = [r for by_seed in arms.values() for r in by_seed.values()]
     parts[f'The {len(runs)} runs'] = f'<ul>{"".join(map(_run_line, runs))}</ul>'
     return Html('<div class="details">' + ''.join(folded(title, inside) for title, inside in parts.items()) + '</div>')
@@ -280,15 +280,15 @@ def claim_page(
     if runs:
         yield from _ladder(course)
         if equal := next(filter(None, (at_equal_updates(course[t], records) for t in sorted(course, reverse=True))), None):
-            yield Text(f'**At equally many steps** ({equal.claim.note}): {effect_text(equal)}, {equal.text}.')
+            yield Text(f'**At the same number of steps** ({equal.claim.note}): {effect_text(equal)}, {equal.text}.')
         yield from _figures(claim, v, arms)
     if (twins := twins_table(claim, arms)) is not None:
         yield Text(f'**Repeated here:** {len(twins)} of these runs are published and were run again; {sum(twins.outcome == "same")} came out the same.')
         yield twins
     again = f' {"Run it again" if v.profile else "Run it"}: `{command}`.' if (command := study_command(v)) else ''
     problem = problem_link(*problem_text(v, runs, command, claim_hash(claim), effect_text(v)))
-    explained = with_numbers(explain(v), v, verdict_numbers(v, f'#{claim.id.lower()}', f'trace-{claim.id}'))
-    yield Text(f'{explained}{_what_if(v)}{again} Claim `{claim_hash(claim)}`.\n\n{problem}')
+    wrong = failures_text(v).removeprefix('No run diverged, collapsed, or was won by D.') if _about_images(claim) else ''
+    yield Text(f'{wrong}{_what_if(v)}{again} Claim `{claim_hash(claim)}`.\n\n{problem}')
     if runs: yield _details(claim, v, arms, records)
 
 # %% ../../nbs/study/47_pages.ipynb #25cd719d
