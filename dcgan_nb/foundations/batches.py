@@ -31,7 +31,9 @@ def to_uint8(
     "Pixels as a file holds them: the inverse of `normalize`."
     if not x.is_floating_point():
         raise InputError(f"to_uint8 takes floats in [−1, 1], not {x.dtype}: are they pixels already?")
-    return x.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+    x = x.add(1).mul_(127.5).round_().clamp_(0, 255)
+    if x.sum().isnan(): raise InputError("to_uint8: NaN is no pixel: has the generator diverged?")
+    return x.to(torch.uint8)
 
 # %% ../../nbs/foundations/03_batches.ipynb #fa90709a
 def as_images(
