@@ -1,6 +1,7 @@
 "Nonsense in, one clear sentence out: what, where, the nearest right thing. Random nonsense comes from hypothesis."
 import errno
 import gzip
+import io
 import json
 import math
 from dataclasses import fields
@@ -14,7 +15,7 @@ from conftest import ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dcgan_nb.foundations.core import InputError, load_projects
+from dcgan_nb.foundations.core import InputError, load_projects, pick_device
 from dcgan_nb.foundations.datasets import ASSETS, DATASETS, TEST_IMAGES, TRAIN_IMAGES, idx_bytes, load_data, read_idx
 from dcgan_nb.gan.networks import build_generator, build_networks, draw_z, generate, generator_bytes, load_generator
 from dcgan_nb.gan.state import init
@@ -224,12 +225,34 @@ def test_images_of_another_size_than_the_networks():
     with pytest.raises(InputError, match='32 pixels, the networks are for 1 and 28'): train(init(config), (torch.zeros(50, 1, 32, 32, dtype=torch.uint8), None), None)
 
 
+def saved(value):
+    torch.save(value, buffer := io.BytesIO())
+    return buffer.getvalue()
+
+
 @pytest.mark.fault('Weights for the Inception network that are missing or of something else', 'Refused before any training')
-@pytest.mark.parametrize('content', [None, b'', b'PK\x03\x04 not a zip'])
-def test_bad_feature_weights(tmp_path, content):
+@pytest.mark.parametrize('extractor', ['inception', 'imagenet'])
+@pytest.mark.parametrize('content', [None, b'', b'PK\x03\x04 not a zip', saved(torch.zeros(3)), saved(dict(a=torch.zeros(3))), saved(7)], ids=repr)
+def test_bad_feature_weights(tmp_path, extractor, content):
     path = tmp_path/'weights.pth'
     if content is not None: path.write_bytes(content)
-    with pytest.raises(InputError, match='weights.pth'): load_extractor('inception', DATASETS['fashion_mnist'], str(path))
+    with pytest.raises(InputError, match='weights.pth'): load_extractor(extractor, DATASETS['fashion_mnist'], str(path))
+
+
+@pytest.mark.parametrize('extractor', ['clf', 'none'])
+def test_weights_for_a_network_that_takes_none(tmp_path, extractor):
+    with pytest.raises(InputError, match=f"feature_extractor='{extractor}' takes none"): load_extractor(extractor, DATASETS['fashion_mnist'], tmp_path)
+    load_extractor(extractor, DATASETS['fashion_mnist'], '')
+
+
+@pytest.mark.parametrize('device', [NOT_THERE, f'{NOT_THERE}:0', torch.device(NOT_THERE)], ids=repr)
+def test_a_device_that_is_not_there_wherever_one_is_named(device):
+    G = next(ROOT.glob('reports/records/*/generator.safetensors'))
+    for load in (lambda: load_generator(G, device), lambda: load_data('fashion_mnist_sample', device=device), lambda: load_extractor('clf', DATASETS['fashion_mnist'], device=device)):
+        with pytest.raises(InputError, match=f"device='{device}' is not there; on this machine: .*cpu"): load()
+    assert load_data('fashion_mnist_sample', device='auto').x_test.device.type == pick_device()
+    for wrong in ('qpu', None, 0):
+        with pytest.raises(InputError, match=f"device='{wrong}' is not known|device={wrong!r} is not known"): load_generator(G, wrong)
 
 
 RECORDS = [p.read_text() for p in sorted(ROOT.glob('reports/records/*/record.json'), key=lambda p: p.stat().st_size)[:3]]

@@ -23,9 +23,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from ..foundations.archive import packed_code
-from ..foundations.core import InputError, cache_dir, first_line, nearest, project_root, write_file
+from ..foundations.core import InputError, cache_dir, first_line, nearest, pick_device, project_root, write_file
 from ..runs.checkpoint import lock_run, unlock_run
-from ..runs.config import pick_device
 from ..runs.records import code_version, environment, read_record
 from .audit import DIFFERENT, IMPOSSIBLE, audit_lines, draw, grade, other_seeds, other_versions, strata
 from .claims import Records, study_records
