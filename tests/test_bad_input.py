@@ -5,6 +5,7 @@ import io
 import json
 import math
 from dataclasses import fields
+from fractions import Fraction
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -204,6 +205,10 @@ CASES = [
     (dict(g_options='n_extra=-1'), 'Nearest: 0.'), (dict(d_options='n_extra=1000'), 'Nearest: 32.'), (dict(g_options='n_blocks=0', arch='resnet'), 'Nearest: 1.'), (dict(d_options='n_extra=1 n_extra=2'), 'leave one out'),
     *((dict(d_options=f'head=classes class_weight={weight}', arch='cdcgan', conditional=True), 'Nearest: 0.001.') for weight in (0, -1, 1e-9)),
     (dict(penalty_weight=0, penalty='r1'), "take penalty='none'"),
+    (dict(g_init='xavier'), "g_init='xavier' is not known"), (dict(d_init='nrmal'), "d_init='nrmal' is not known. Did you mean 'normal'"), (dict(d_options='head=klasses', arch='cdcgan', conditional=True), "d_options: head='klasses' is not known. Did you mean 'classes'"),
+    (dict(metrics=('FID',)), "metrics='FID' is not known. Did you mean 'fid'"), (dict(augment='translation,cutout translation'), 'has translation 2 times: once is enough'),
+    (dict(epochs='3'), 'Nearest: 3.'), (dict(epochs=' 2.6 '), 'Nearest: 3.'), (dict(epochs='-1e9'), 'Nearest: 1.'), (dict(g_lr='1e-3'), 'Nearest: 0.001.'), (dict(epochs=np.int64(0)), 'Nearest: 1.'), (dict(epochs=np.float32(2.5)), 'Nearest: 2.'),
+    *((dict(g_lr=value), 'is not a number from 1e-08 to 1.0.') for value in ('nan', '-inf', '1e999', '', np.float64('inf'), np.array([0.1]), np.bool_(True), 1j)),
     (dict(g_options='n_extra=1e999'), 'n_extra=0'), (dict(conditional=True), 'takes no classes'), (dict(graphs=True), 'needs a CUDA device'),
 ]
 
@@ -215,9 +220,27 @@ def test_a_bad_parameter_gets_the_nearest_right_thing(given, told):
     assert told in str(error.value) and next(iter(given)) in str(error.value)
 
 
+def test_numbers_of_any_kind_name_the_same_run(rng):
+    n, x = int(torch.randint(1, 9, (1,), generator=rng)), float(torch.rand(1, generator=rng))
+    plain = RunConfig.resolve(profile='smoke', device='cpu', epochs=n, g_lr=x, seed=n)
+    for whole in np.int64, np.uint8, np.float32, np.float64, Fraction, float:
+        for real in np.float32, np.float64, Fraction:
+            other = RunConfig.resolve(profile='smoke', device='cpu', epochs=whole(n), g_lr=real(x), seed=whole(n))
+            assert other.record() == plain.record() and other.run_id == plain.run_id and {k: type(v) for k, v in vars(other).items()} == {k: type(v) for k, v in vars(plain).items()}
+
+
+@pytest.mark.parametrize('train_on, n', [('train', 1000), ('train+test', 1500)])
+def test_a_buffer_of_all_images_is_no_other_run(train_on, n, rng):
+    def run_id(buffer): return RunConfig.resolve(profile='smoke', device='cpu', train_on=train_on, shuffle_buffer=buffer).run_id
+    assert run_id(0) == run_id(n) == run_id(n + int(torch.randint(1, 9999, (1,), generator=rng))) != run_id(n - 1)
+    whole = RunConfig.resolve(profile='smoke', device='cpu', train_on=train_on)
+    older = whole.record() | dict(shuffle_buffer=n)
+    assert RunConfig.of_record(older).record() == older, 'a record of earlier keeps its name'
+
+
 @pytest.mark.parametrize('metrics', ['fid kidd', 'fid,kidd', ['fid', 'kidd']], ids=str)
 def test_an_unknown_metric_among_others_is_named(metrics):
-    with pytest.raises(InputError, match="metric='kidd' is not known. Did you mean 'kid'"): RunConfig.resolve(profile='smoke', device='cpu', metrics=metrics)
+    with pytest.raises(InputError, match="metrics='kidd' is not known. Did you mean 'kid'"): RunConfig.resolve(profile='smoke', device='cpu', metrics=metrics)
 
 
 def test_images_of_another_size_than_the_networks():

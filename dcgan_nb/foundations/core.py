@@ -60,12 +60,15 @@ class Registry(dict):
         super().__init__(entries)
         self.kind, self.makers, self.also_called = kind, [], {}     # functions of a name → part, or None; another name → the one here
 
-    def __missing__(self, name):
-        load_projects()
+    def __missing__(self, name): return self.given(name, self.kind)
+
+    def given(self, name, what:str):     # what the user wrote; for what: 'g_loss'
+        "The part of a name that was given for something that is called otherwise than the kind."
+        if name not in self: load_projects()
         if name in self: return self[name]
         for make in self.makers:
             if (part := make(name)) is not None: return part
-        raise InputError(f"{self.kind}={name!r} is not known.{nearest(name, self)} Known: {', '.join(self)}.")
+        raise InputError(f"{what}={name!r} is not known.{nearest(name, self)} Known: {', '.join(self)}.")
 
 # %% ../../nbs/foundations/01_core.ipynb #b5ec69ea
 DEVICES = Registry('device', auto='the best there is', cuda='an NVIDIA GPU', mps='an Apple GPU', cpu='the processor')

@@ -151,6 +151,7 @@ def _resolve(given:dict, here:bool=True) -> RunConfig:
     if here or device == 'auto': device = pick_device(device)
     if profile == 'auto': profile = 'full' if device == 'cuda' else 'cpu'
     values = _with_defaults(_merged(given, profile), given) | dict(device=device)
+    if values['shuffle_buffer'] >= _n_images(values['train_on'], DATASETS[values['dataset']]): values['shuffle_buffer'] = 0      # chosen from all, as 0 says
     for name, k in ARGUMENTS.items():
         if given.get(name, DEFAULTS[name]) != DEFAULTS[name] and k not in own_arguments(values['arch'], name[0]):
             raise InputError(f"{name}={given[name]!r}: arch={values['arch']!r} has no {k}: leave {name} out.")
@@ -208,8 +209,10 @@ def _refuse_idle_options(c:RunConfig, player:str, spec:dict) -> None:
             raise InputError(f"{said} where head={spec['head']}: leave it out, or take head=classes.")
 
 # %% ../../nbs/runs/31_config.ipynb #78762c85
+def _n_images(train_on:str, ds:DatasetInfo) -> int: return ds.n_train + (ds.n_test if train_on == 'train+test' else 0)
+
 def _refuse_wrong_counts(c:RunConfig, ds:DatasetInfo) -> None:
-    n = ds.n_train + (ds.n_test if c.train_on == 'train+test' else 0)
+    n = _n_images(c.train_on, ds)
     if c.batch_size > n:
         raise InputError(f"batch_size={c.batch_size} is more than the {n} training images of {c.dataset}: take at most {n}.")
     if c.d_steps > (n_batches := n // c.batch_size):

@@ -12,6 +12,8 @@ import json
 import math
 from ast import literal_eval
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
+from operator import index
 from pathlib import Path
 
 from ..foundations.batches import SPLITS
@@ -139,18 +141,22 @@ PARAMETERS.also_called |= dict(lr='g_lr', nz='latent_dim', z_dim='latent_dim', n
 DEFAULTS = {name: f.default for name, f in PARAMETERS.items()}
 
 # %% ../../nbs/runs/30_parameters.ipynb #5ad0c7e1
+def _plain_number(value) -> int|float|None:
+    "A number of any kind, or what a text reads as, as Python's own; None: it is none."
+    if isinstance(value, bool) or not isinstance(value, (Real, str)): return None
+    try: number = index(value) if isinstance(value, Integral) else float(value)
+    except (ValueError, OverflowError): return None
+    return number if abs(number) < math.inf else None
+
 def _number_in_range(shown:str, value, m):
-    nearest_in = lambda v: max(m['low'], min(m['high'], v))
-    if (isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < math.inf
-            or (m['kind'] is int and value != int(value))):
+    nearest_in, number = lambda v: max(m['low'], min(m['high'], v)), _plain_number(value)
+    if number is None or isinstance(value, str) or (m['kind'] is int and number != int(number)):
         article = 'a whole number' if m['kind'] is int else 'a number'
-        near = nearest_in(round(value)) if isinstance(value, float) and math.isfinite(value) else None
-        raise InputError(f"{shown} is not {article} from {m['low']} to {m['high']}." +
-                         (f" Nearest: {near}." if near is not None else ''))
-    if not m['low'] <= value <= m['high']:
-        raise InputError(f"{shown} is out of range, {m['low']} … {m['high']}. "
-                         f"Nearest: {nearest_in(value)}.")
-    return m['kind'](value)
+        near = '' if number is None else f" Nearest: {nearest_in(round(number) if m['kind'] is int else number)}."
+        raise InputError(f"{shown} is not {article} from {m['low']} to {m['high']}.{near}")
+    if not m['low'] <= number <= m['high']:
+        raise InputError(f"{shown} is out of range, {m['low']} … {m['high']}. Nearest: {nearest_in(number)}.")
+    return m['kind'](number)
 
 # %% ../../nbs/runs/30_parameters.ipynb #f58600f6
 def checked(
@@ -162,7 +168,7 @@ def checked(
     m, shown = f.metadata, f"{f.name}={value!r}"
     if known := m.get('known'):
         if not isinstance(value, str): raise InputError(f"{shown} is not a name. Known: {', '.join(known)}.")
-        known[value]                                 # raises for an unknown name
+        known.given(value, name)                     # raises for an unknown name
     elif m['kind'] is bool:
         if isinstance(value, str): value = dict(true=True, false=False).get(value.lower(), value)    # as a shell has it
         if not isinstance(value, bool): raise InputError(f"{shown} is neither True nor False.")
@@ -171,7 +177,9 @@ def checked(
             raise InputError(f"{shown} is not {'text' if m.get('empty') else 'a path'}.")
         if among := m.get('among'):
             value = ' '.join(value.replace(',', ' ').split())
-            for part in value.split(): among[part]       # raises for an unknown name
+            for part in (parts := value.split()):
+                among.given(part, name)                  # raises for an unknown name
+                if parts.count(part) > 1: raise InputError(f"{shown} has {part} {parts.count(part)} times: once is enough.")
     elif m['kind'] is tuple: value = chosen_metrics(value)
     else: value = _number_in_range(shown, value, m)
     return value
@@ -194,7 +202,7 @@ def _option(shown:str, text:str, default, choice):
         value = literal_eval(text.capitalize() if isinstance(default, bool) else text)    # a shell's true is Python's True
         if type(default) is float and type(value) is int: value = float(value)
         if type(value) is not type(default) or value - value != 0: raise ValueError
-    if isinstance(choice, Registry): choice[value]        # raises for an unknown name
+    if isinstance(choice, Registry): choice.given(value, shown)       # raises for an unknown name
     elif choice: _number_in_range(f'{shown}={value}', value, dict(zip(('low', 'high'), choice), kind=type(default)))
     return value
 

@@ -228,8 +228,8 @@ def chosen_metrics(
     if not isinstance(names, str|list|tuple): raise InputError(f"metrics={names!r} are not names of metrics: 'fid kid'.")
     names = [str(name) for name in (names.replace(',', ' ').split() if isinstance(names, str) else names)]
     for name in names:
-        METRICS[name]        # raises for an unknown name
-        if '_' in name: raise InputError(f"metric={name!r}: in fid_clf_10k the name ends at the first underscore, so it cannot have one.")
+        METRICS.given(name, 'metrics')       # raises for an unknown name
+        if '_' in name: raise InputError(f"metrics={name!r}: in fid_clf_10k the name ends at the first underscore, so it cannot have one.")
     if not names: raise InputError(f"metrics={names!r} asks for no score. Known: {', '.join(METRICS)}.")
     return tuple(name for name in METRICS if name in names)
 
