@@ -15,12 +15,14 @@ import torch
 from conftest import ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from dcgan_nb.foundations.core import InputError, load_projects, pick_device
 from dcgan_nb.foundations.datasets import ASSETS, DATASETS, TEST_IMAGES, TRAIN_IMAGES, idx_bytes, load_data, read_idx
-from dcgan_nb.gan.networks import build_generator, build_networks, draw_z, generate, generator_bytes, load_generator
+from dcgan_nb.gan.networks import Network, build_generator, build_networks, draw_z, generate, generator_bytes, load_generator
 from dcgan_nb.gan.state import init
 from dcgan_nb.gan.train import train
+from dcgan_nb.runs.browser import layers_of
 from dcgan_nb.runs.checkpoint import lock_run
 from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.parameters import PLACES
@@ -246,6 +248,15 @@ def test_an_unknown_metric_among_others_is_named(metrics):
 def test_images_of_another_size_than_the_networks():
     config = RunConfig.resolve(profile='smoke', device='cpu')
     with pytest.raises(InputError, match='32 pixels, the networks are for 1 and 28'): train(init(config), (torch.zeros(50, 1, 32, 32, dtype=torch.uint8), None), None)
+
+
+@pytest.mark.parametrize('layer', [
+    *(nn.Conv2d(2, 1, 3, **more) for more in (dict(padding_mode='circular', padding=1), dict(padding=(1, 0)), dict(padding='same'), dict(dilation=2), dict(stride=(1, 2)))), nn.Conv2d(2, 2, 3, groups=2),
+    *(nn.ConvTranspose2d(2, 1, 3, **more) for more in (dict(stride=(2, 1)), dict(stride=2, output_padding=(1, 0)), dict(padding=(0, 1)), dict(dilation=2))),
+    nn.BatchNorm2d(2, track_running_stats=False), nn.BatchNorm1d(2, affine=False)], ids=str)
+def test_what_the_page_would_draw_otherwise_is_refused(layer):
+    with pytest.raises(InputError, match='cannot be drawn in a page') as error: layers_of(Network(layer))
+    assert type(layer).__name__ in str(error.value)
 
 
 def saved(value):
