@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from dcgan_nb.foundations.batches import as_images, batches, image_grid, show_images, to_uint8
 from dcgan_nb.foundations.core import InputError, load_projects, pick_device
 from dcgan_nb.foundations.datasets import ASSETS, DATASETS, TEST_IMAGES, TRAIN_IMAGES, idx_bytes, load_data, read_idx
 from dcgan_nb.gan.networks import Network, build_generator, build_networks, draw_z, generate, generator_bytes, load_generator
@@ -27,6 +28,7 @@ from dcgan_nb.runs.checkpoint import lock_run
 from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.parameters import PLACES
 from dcgan_nb.runs.records import read_record
+from dcgan_nb.scores.diagnostics import auc
 from dcgan_nb.scores.features import load_extractor
 from dcgan_nb.scores.memorization import interpolate, nearest_rows, walk
 from dcgan_nb.scores.metrics import METRICS
@@ -257,6 +259,22 @@ def test_images_of_another_size_than_the_networks():
 def test_what_the_page_would_draw_otherwise_is_refused(layer):
     with pytest.raises(InputError, match='cannot be drawn in a page') as error: layers_of(Network(layer))
     assert type(layer).__name__ in str(error.value)
+
+
+def pixels(*shape, dtype=torch.uint8): return torch.zeros(shape, dtype=dtype)
+
+
+@pytest.mark.parametrize('call, told', [
+    (lambda: to_uint8(torch.tensor([[0.5, math.nan]])), 'NaN is no pixel'), (lambda: to_uint8(torch.full((9,), math.nan, dtype=torch.float16)), 'NaN is no pixel'),
+    (lambda: as_images(pixels(2, 1, 28, 28, dtype=torch.float32), 28, 1), 'as_images takes uint8 images .* not torch.float32'), (lambda: as_images(pixels(1, 28, 28), 28, 1), r'not torch.uint8 \(1, 28, 28\)'),
+    *((lambda shape=shape, channels=channels: as_images(pixels(2, *shape), 28, channels), 'square images of 1 or 3 channels can') for shape, channels in (((1, 28, 20), 1), ((1, 20, 28), 1), ((1, 28, 28), 2), ((2, 28, 28), 1), ((4, 28, 28), 3), ((3, 28, 28), 0))),
+    (lambda: image_grid(pixels(0, 1, 4, 4)), 'one at least'), (lambda: image_grid(pixels(2, 1, 4, 4, dtype=torch.int64)), 'not torch.int64'), (lambda: image_grid(torch.zeros(1, 4, 4)), 'image_grid takes uint8 images'),
+    (lambda: show_images(pixels(0, 1, 4, 4)), 'one at least'), (lambda: show_images(pixels(2, 1, 4, 4), n_cols=0), 'n_cols=0 .* Nearest: 1'), (lambda: image_grid(pixels(2, 1, 4, 4), n_cols=-3), 'n_cols=-3 .* Nearest: 1'),
+    *((lambda n=n: next(batches((pixels(3, 1, 4, 4), None), n, torch.Generator())), f'batch_size={n} .*Nearest: 1') for n in (0, -1)),
+    *((lambda high=high, low=low: auc(torch.tensor(high), torch.tensor(low)), 'NaN') for high, low in (([0., math.nan], [1.]), ([0.], [math.nan])))])
+def test_what_is_no_image_and_no_score_gets_one_sentence(call, told):
+    with pytest.raises(InputError, match=told) as error: call()
+    assert '\n' not in str(error.value)
 
 
 def saved(value):
