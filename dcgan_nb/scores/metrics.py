@@ -311,9 +311,9 @@ def evaluate(
     y_fake:Tensor|None=None,    # (n,) int64, the classes that were asked for; None: unconditional
 ) -> dict:                      # key → value, std (None where there is none), reference, n_fake, n_real
     "Scores of generated images, each with what real images score in their place."
-    names, n, result = chosen_metrics(metrics), len(x_fake), {}
+    names, n, most, result = chosen_metrics(metrics), len(x_fake), min(len(data.x_test), len(data.x_train)), {}
     check_metrics(names, y_fake is not None and data.y_test is not None, extractor)
-    if not 0 < n <= (most := min(len(data.x_test), len(data.x_train))): raise InputError(f"x_fake has {n} images, from 1 to {most} can be compared with as many real images.")
+    if not 1 <= n <= most: raise InputError(f"x_fake has {n} images, from 1 to {most} can be compared with as many real images.")
     if y_fake is not None and len(y_fake) != n: raise InputError(f"x_fake has {n} images and y_fake {len(y_fake)} classes: one class is wanted for each.")
     x_fake = as_images(x_fake, data.info.size, data.info.channels)
     training = Sample(data.x_train, net, None if data.y_train is None else data.y_train.cpu(), remember=True)

@@ -199,6 +199,7 @@ def _open_audit(folder:Path, asked:dict, drawn:list[str], n_records:int) -> tupl
 
 def _drawn(records:Records, n:int|None, which:str, run:str, seed:str) -> tuple[list[str], int]:
     "What is repeated, and of how many."
+    if n and run: raise InputError(f"n={n} draws records and record={run!r} names one: leave one of them out.")
     groups = strata(records, which)
     ids = sorted(sum(groups.values(), []))
     if not run: return draw(groups, n or min(USUAL, len(ids)), seed), len(ids)
