@@ -55,8 +55,9 @@ def _check_widths(real:Tensor, fake:Tensor) -> None:
         raise InputError(f"real features are {real.shape[-1]} numbers for each picture, fake features {fake.shape[-1]}: are they of one extractor?")
 
 def _both_checked(real:Tensor, fake:Tensor, at_least:int) -> tuple[Tensor, Tensor]:
+    real, fake = _checked(real, 'real features', at_least), _checked(fake, 'fake features', at_least)
     _check_widths(real, fake)
-    return _checked(real, 'real features', at_least), _checked(fake, 'fake features', at_least)
+    return real, fake
 
 @contextmanager
 def _seeded(seed:int):
@@ -324,7 +325,6 @@ def evaluate(
         group = [name for name in names if sizes[name] == size]
         references = _references(group, real, reference, training)
         result |= {metric_key(name, extractor, size):
-                       dict(value=value, std=std, reference=references[name], n_fake=size,
-                            n_real=size if METRICS[name].compares else 0)
+                       dict(value=value, std=std, reference=references[name], n_fake=size, n_real=size if METRICS[name].compares else 0)
                    for name, (value, std) in _scores(group, real, fake, training).items()}
     return result
