@@ -1450,6 +1450,8 @@ d = { 'settings': {'doc_baseurl': '/dcgan-nb', 'doc_host': 'https://dcgan-nb.git
                                                                                   'dcgan_nb/study/terminal.py'),
                                          'dcgan_nb.study.terminal.chapter_page': ( 'study/terminal.html#chapter_page',
                                                                                    'dcgan_nb/study/terminal.py'),
+                                         'dcgan_nb.study.terminal.enter_project': ( 'study/terminal.html#enter_project',
+                                                                                    'dcgan_nb/study/terminal.py'),
                                          'dcgan_nb.study.terminal.example_claim': ( 'study/terminal.html#example_claim',
                                                                                     'dcgan_nb/study/terminal.py'),
                                          'dcgan_nb.study.terminal.find_run': ('study/terminal.html#find_run', 'dcgan_nb/study/terminal.py'),
