@@ -104,7 +104,6 @@ class Run:
         self.record = finished_run(self.config)
         note_outcome(self.config.run_dir, None)
         return self.record
-
     @cached_property
     def data(self) -> ImageData: return _do(self, lambda run: run._timed('data', _data, run.config))
     @cached_property

@@ -51,8 +51,7 @@ def _checked(x:Tensor, what:str, at_least:int) -> Tensor:
     return x.double()
 
 def _check_widths(real:Tensor, fake:Tensor) -> None:
-    if real.shape[-1] != fake.shape[-1]:
-        raise InputError(f"real features are {real.shape[-1]} numbers for each picture, fake features {fake.shape[-1]}: are they of one extractor?")
+    if real.shape[-1] != fake.shape[-1]: raise InputError(f"real features are {real.shape[-1]} numbers for each picture, fake features {fake.shape[-1]}: are they of one extractor?")
 
 def _both_checked(real:Tensor, fake:Tensor, at_least:int) -> tuple[Tensor, Tensor]:
     real, fake = _checked(real, 'real features', at_least), _checked(fake, 'fake features', at_least)
