@@ -39,7 +39,7 @@ def to_uint8(
 def _shape(who:str, x:Tensor) -> tuple:
     "n, c, h, w of uint8 images."
     if x.ndim != 4 or not len(x) or x.dtype != torch.uint8:
-        raise InputError(f"{who} takes uint8 images (n, c, h, w), one at least, not {x.dtype} {tuple(x.shape)}.")
+        raise InputError(f"{who} takes uint8 images (n, c, h, w), one at least, not {x.dtype} {tuple(x.shape)}{': have they been normalized already?' if x.is_floating_point() else '.'}")
     return x.shape
 
 def as_images(
