@@ -464,8 +464,8 @@ def test_a_relativistic_loss_sees_the_real_images_in_both_steps(monkeypatch):
 def test_augmentation_changes_all_that_d_sees_and_nothing_else(monkeypatch):
     x, y = first_batch()
     def half(x): return x / 2
-    monkeypatch.setitem(AUGMENTATIONS, 'half', half)
-    seen, gan, bare = [], tiny(augment='half half', loss='rpgan'), tiny(loss='rpgan')
+    for name in 'half', 'again': monkeypatch.setitem(AUGMENTATIONS, name, half)
+    seen, gan, bare = [], tiny(augment='half again', loss='rpgan'), tiny(loss='rpgan')
     gan.D.register_forward_pre_hook(lambda D, given: seen.append(given[0].detach()))
     bare.D.register_forward_pre_hook(lambda D, given: seen.append(given[0].detach() / 4))
     for each in gan, bare:
