@@ -22,13 +22,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dcgan_nb.foundations.batches import normalize, training_set
-from dcgan_nb.foundations.core import InputError, Registry, project_root, write_file
+from dcgan_nb.foundations.core import InputError, Registry, pick_device, project_root, write_file
 from dcgan_nb.foundations.datasets import ImageData, load_data
 from dcgan_nb.gan.fast import accelerate, keep_memory
 from dcgan_nb.gan.optim import PRECISIONS, float32_products
 from dcgan_nb.gan.state import GAN, init
 from dcgan_nb.gan.train import d_step, g_step
-from dcgan_nb.runs.config import RunConfig, pick_device
+from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.records import code_version, environment
 
 SCHEMA = 1

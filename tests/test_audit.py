@@ -276,6 +276,14 @@ def test_an_interrupted_audit_goes_on_and_its_file_is_always_whole(monkeypatch, 
     assert len([*(tmp_path/'audits').iterdir()]) == 2, 'another question has a file of its own'
 
 
+@pytest.mark.parametrize('n', [1, 12])
+def test_a_number_and_a_name_at_once_are_refused(n, monkeypatch, tmp_path):
+    monkeypatch.setattr(repeat, 'repeat_one', pytest.fail)
+    some = next(p.name for p in PUBLISHED.iterdir())
+    with pytest.raises(InputError, match=f"^n={n} draws records and record='{some}' names one: leave one of them out"): repeat.run_audit(n, run=some, reports=tmp_path, report=pytest.fail)
+    assert not [*tmp_path.iterdir()]
+
+
 # Verify
 
 @pytest.fixture(scope='module')

@@ -1,9 +1,11 @@
 "Nonsense in, one clear sentence out: what, where, the nearest right thing. Random nonsense comes from hypothesis."
 import errno
 import gzip
+import io
 import json
 import math
 from dataclasses import fields
+from fractions import Fraction
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -13,16 +15,20 @@ import torch
 from conftest import ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from dcgan_nb.foundations.core import InputError, load_projects
+from dcgan_nb.foundations.batches import as_images, batches, image_grid, show_images, to_uint8
+from dcgan_nb.foundations.core import InputError, load_projects, pick_device
 from dcgan_nb.foundations.datasets import ASSETS, DATASETS, TEST_IMAGES, TRAIN_IMAGES, idx_bytes, load_data, read_idx
-from dcgan_nb.gan.networks import build_generator, build_networks, draw_z, generate, generator_bytes, load_generator
+from dcgan_nb.gan.networks import Network, build_generator, build_networks, draw_z, generate, generator_bytes, load_generator
 from dcgan_nb.gan.state import init
 from dcgan_nb.gan.train import train
+from dcgan_nb.runs.browser import layers_of
 from dcgan_nb.runs.checkpoint import lock_run
 from dcgan_nb.runs.config import RunConfig
 from dcgan_nb.runs.parameters import PLACES
 from dcgan_nb.runs.records import read_record
+from dcgan_nb.scores.diagnostics import auc
 from dcgan_nb.scores.features import load_extractor
 from dcgan_nb.scores.memorization import interpolate, nearest_rows, walk
 from dcgan_nb.scores.metrics import METRICS
@@ -203,6 +209,10 @@ CASES = [
     (dict(g_options='n_extra=-1'), 'Nearest: 0.'), (dict(d_options='n_extra=1000'), 'Nearest: 32.'), (dict(g_options='n_blocks=0', arch='resnet'), 'Nearest: 1.'), (dict(d_options='n_extra=1 n_extra=2'), 'leave one out'),
     *((dict(d_options=f'head=classes class_weight={weight}', arch='cdcgan', conditional=True), 'Nearest: 0.001.') for weight in (0, -1, 1e-9)),
     (dict(penalty_weight=0, penalty='r1'), "take penalty='none'"),
+    (dict(g_init='xavier'), "g_init='xavier' is not known"), (dict(d_init='nrmal'), "d_init='nrmal' is not known. Did you mean 'normal'"), (dict(d_options='head=klasses', arch='cdcgan', conditional=True), "d_options: head='klasses' is not known. Did you mean 'classes'"),
+    (dict(metrics=('FID',)), "metrics='FID' is not known. Did you mean 'fid'"), (dict(augment='translation,cutout translation'), 'has translation 2 times: once is enough'),
+    (dict(epochs='3'), 'Nearest: 3.'), (dict(epochs=' 2.6 '), 'Nearest: 3.'), (dict(epochs='-1e9'), 'Nearest: 1.'), (dict(g_lr='1e-3'), 'Nearest: 0.001.'), (dict(epochs=np.int64(0)), 'Nearest: 1.'), (dict(epochs=np.float32(2.5)), 'Nearest: 2.'),
+    *((dict(g_lr=value), 'is not a number from 1e-08 to 1.0.') for value in ('nan', '-inf', '1e999', '', np.float64('inf'), np.array([0.1]), np.bool_(True), 1j)),
     (dict(g_options='n_extra=1e999'), 'n_extra=0'), (dict(conditional=True), 'takes no classes'), (dict(graphs=True), 'needs a CUDA device'),
 ]
 
@@ -214,9 +224,27 @@ def test_a_bad_parameter_gets_the_nearest_right_thing(given, told):
     assert told in str(error.value) and next(iter(given)) in str(error.value)
 
 
+def test_numbers_of_any_kind_name_the_same_run(rng):
+    n, x = int(torch.randint(1, 9, (1,), generator=rng)), float(torch.rand(1, generator=rng))
+    plain = RunConfig.resolve(profile='smoke', device='cpu', epochs=n, g_lr=x, seed=n)
+    for whole in np.int64, np.uint8, np.float32, np.float64, Fraction, float:
+        for real in np.float32, np.float64, Fraction:
+            other = RunConfig.resolve(profile='smoke', device='cpu', epochs=whole(n), g_lr=real(x), seed=whole(n))
+            assert other.record() == plain.record() and other.run_id == plain.run_id and {k: type(v) for k, v in vars(other).items()} == {k: type(v) for k, v in vars(plain).items()}
+
+
+@pytest.mark.parametrize('train_on, n', [('train', 1000), ('train+test', 1500)])
+def test_a_buffer_of_all_images_is_no_other_run(train_on, n, rng):
+    def run_id(buffer): return RunConfig.resolve(profile='smoke', device='cpu', train_on=train_on, shuffle_buffer=buffer).run_id
+    assert run_id(0) == run_id(n) == run_id(n + int(torch.randint(1, 9999, (1,), generator=rng))) != run_id(n - 1)
+    whole = RunConfig.resolve(profile='smoke', device='cpu', train_on=train_on)
+    older = whole.record() | dict(shuffle_buffer=n)
+    assert RunConfig.of_record(older).record() == older, 'a record of earlier keeps its name'
+
+
 @pytest.mark.parametrize('metrics', ['fid kidd', 'fid,kidd', ['fid', 'kidd']], ids=str)
 def test_an_unknown_metric_among_others_is_named(metrics):
-    with pytest.raises(InputError, match="metric='kidd' is not known. Did you mean 'kid'"): RunConfig.resolve(profile='smoke', device='cpu', metrics=metrics)
+    with pytest.raises(InputError, match="metrics='kidd' is not known. Did you mean 'kid'"): RunConfig.resolve(profile='smoke', device='cpu', metrics=metrics)
 
 
 def test_images_of_another_size_than_the_networks():
@@ -224,12 +252,59 @@ def test_images_of_another_size_than_the_networks():
     with pytest.raises(InputError, match='32 pixels, the networks are for 1 and 28'): train(init(config), (torch.zeros(50, 1, 32, 32, dtype=torch.uint8), None), None)
 
 
+@pytest.mark.parametrize('layer', [
+    *(nn.Conv2d(2, 1, 3, **more) for more in (dict(padding_mode='circular', padding=1), dict(padding=(1, 0)), dict(padding='same'), dict(dilation=2), dict(stride=(1, 2)))), nn.Conv2d(2, 2, 3, groups=2),
+    *(nn.ConvTranspose2d(2, 1, 3, **more) for more in (dict(stride=(2, 1)), dict(stride=2, output_padding=(1, 0)), dict(padding=(0, 1)), dict(dilation=2))),
+    nn.BatchNorm2d(2, track_running_stats=False), nn.BatchNorm1d(2, affine=False)], ids=str)
+def test_what_the_page_would_draw_otherwise_is_refused(layer):
+    with pytest.raises(InputError, match='cannot be drawn in a page') as error: layers_of(Network(layer))
+    assert type(layer).__name__ in str(error.value)
+
+
+def pixels(*shape, dtype=torch.uint8): return torch.zeros(shape, dtype=dtype)
+
+
+@pytest.mark.parametrize('call, told', [
+    (lambda: to_uint8(torch.tensor([[0.5, math.nan]])), 'NaN is no pixel'), (lambda: to_uint8(torch.full((9,), math.nan, dtype=torch.float16)), 'NaN is no pixel'),
+    (lambda: as_images(pixels(2, 1, 28, 28, dtype=torch.float32), 28, 1), 'as_images takes uint8 images .* not torch.float32'), (lambda: as_images(pixels(1, 28, 28), 28, 1), r'not torch.uint8 \(1, 28, 28\)'),
+    *((lambda shape=shape, channels=channels: as_images(pixels(2, *shape), 28, channels), 'square images of 1 or 3 channels can') for shape, channels in (((1, 28, 20), 1), ((1, 20, 28), 1), ((1, 28, 28), 2), ((2, 28, 28), 1), ((4, 28, 28), 3), ((3, 28, 28), 0))),
+    (lambda: image_grid(pixels(0, 1, 4, 4)), 'one at least'), (lambda: image_grid(pixels(2, 1, 4, 4, dtype=torch.int64)), 'not torch.int64'), (lambda: image_grid(torch.zeros(1, 4, 4)), 'image_grid takes uint8 images'),
+    (lambda: show_images(pixels(0, 1, 4, 4)), 'one at least'), (lambda: show_images(pixels(2, 1, 4, 4), n_cols=0), 'n_cols=0 .* Nearest: 1'), (lambda: image_grid(pixels(2, 1, 4, 4), n_cols=-3), 'n_cols=-3 .* Nearest: 1'),
+    *((lambda n=n: next(batches((pixels(3, 1, 4, 4), None), n, torch.Generator())), f'batch_size={n} .*Nearest: 1') for n in (0, -1)),
+    *((lambda high=high, low=low: auc(torch.tensor(high), torch.tensor(low)), 'NaN') for high, low in (([0., math.nan], [1.]), ([0.], [math.nan])))])
+def test_what_is_no_image_and_no_score_gets_one_sentence(call, told):
+    with pytest.raises(InputError, match=told) as error: call()
+    assert '\n' not in str(error.value)
+
+
+def saved(value):
+    torch.save(value, buffer := io.BytesIO())
+    return buffer.getvalue()
+
+
 @pytest.mark.fault('Weights for the Inception network that are missing or of something else', 'Refused before any training')
-@pytest.mark.parametrize('content', [None, b'', b'PK\x03\x04 not a zip'])
-def test_bad_feature_weights(tmp_path, content):
+@pytest.mark.parametrize('extractor', ['inception', 'imagenet'])
+@pytest.mark.parametrize('content', [None, b'', b'PK\x03\x04 not a zip', saved(torch.zeros(3)), saved(dict(a=torch.zeros(3))), saved(7)], ids=repr)
+def test_bad_feature_weights(tmp_path, extractor, content):
     path = tmp_path/'weights.pth'
     if content is not None: path.write_bytes(content)
-    with pytest.raises(InputError, match='weights.pth'): load_extractor('inception', DATASETS['fashion_mnist'], str(path))
+    with pytest.raises(InputError, match='weights.pth'): load_extractor(extractor, DATASETS['fashion_mnist'], str(path))
+
+
+@pytest.mark.parametrize('extractor', ['clf', 'none'])
+def test_weights_for_a_network_that_takes_none(tmp_path, extractor):
+    with pytest.raises(InputError, match=f"feature_extractor='{extractor}' takes none"): load_extractor(extractor, DATASETS['fashion_mnist'], tmp_path)
+    load_extractor(extractor, DATASETS['fashion_mnist'], '')
+
+
+@pytest.mark.parametrize('device', [NOT_THERE, f'{NOT_THERE}:0', torch.device(NOT_THERE)], ids=repr)
+def test_a_device_that_is_not_there_wherever_one_is_named(device):
+    G = next(ROOT.glob('reports/records/*/generator.safetensors'))
+    for load in (lambda: load_generator(G, device), lambda: load_data('fashion_mnist_sample', device=device), lambda: load_extractor('clf', DATASETS['fashion_mnist'], device=device)):
+        with pytest.raises(InputError, match=f"device='{device}' is not there; on this machine: .*cpu"): load()
+    assert load_data('fashion_mnist_sample', device='auto').x_test.device.type == pick_device()
+    for wrong in ('qpu', None, 0):
+        with pytest.raises(InputError, match=f"device='{wrong}' is not known|device={wrong!r} is not known"): load_generator(G, wrong)
 
 
 RECORDS = [p.read_text() for p in sorted(ROOT.glob('reports/records/*/record.json'), key=lambda p: p.stat().st_size)[:3]]

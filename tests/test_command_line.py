@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import conftest
 import psutil
@@ -231,6 +232,23 @@ def test_runs_and_show_tell_of_real_folders(run, tmp_path, capsys):
     assert 'a_broken_one: no record.json' in said('show', 'a_broken', '--reports', tmp_path)
     shown = said('show', published.name)
     for text in (f'{published.name}: finished', f"commit {record['code']['commit'][:8]}", 'papermill nbs/train.ipynb', record['environment']['cpu']): assert text in shown
+
+
+def test_a_command_may_be_called_from_any_folder_of_the_project_and_from_no_other(tmp_path, monkeypatch, capsys):
+    def said(code, *words):
+        assert main([*map(str, words)]) == code
+        told = capsys.readouterr()
+        assert bool(told.err) == bool(code)
+        return told.err or told.out
+    as_usual, below = said(0, 'verdicts', 'A0'), ROOT/'nbs/study'
+    monkeypatch.chdir(below)
+    assert said(0, 'verdicts', 'A0') == as_usual and Path.cwd() == below
+    away = os.path.relpath(tmp_path, below)
+    assert said(0, 'runs', '--reports', away).startswith(f'no runs yet in {below}/{away}/runs.') and said(0, 'runs', '--reports', tmp_path).startswith(f'no runs yet in {tmp_path}/runs.')
+    assert said(2, 'plan', '--mnist', '40_stats.ipynb').startswith(f"mnist='{below}/40_stats.ipynb' is not a folder.") and 'runs of profile smoke' in said(0, 'plan', 'A4', '--profile', 'smoke', '--mnist', '.')
+    monkeypatch.chdir(tmp_path)
+    for words in (('verdicts', 'A0'), ('runs',), ('show', 'fashion'), ('study', 'A0'), ('audit',), ('verify',)): assert said(2, *words) == f'{tmp_path} is in no folder of the project: call this where settings.ini, nbs and reports are, or below.\n'
+    assert main(['study', '--help']) == 0 and not [*tmp_path.iterdir()]
 
 
 def test_own_runs_that_do_not_count_yet_are_named(tmp_path, capsys):

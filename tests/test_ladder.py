@@ -71,8 +71,9 @@ def test_a_run_that_did_not_end_is_not_scored_and_loses_nothing(tmp_path):
     with pytest.raises(InputError, match=f'^{config.run_id} is not trained to its end and saved. Call train'): broken.score()
     assert sorted(p.name for p in config.run_dir.iterdir()) == before and not (config.run_dir/'record.json').exists()
     broken.report = lambda line: None
-    broken.train()
-    assert broken.score()['status'] == 'finished'
+    for _ in range(2): broken.train()        # trained is trained
+    record = broken.score()
+    assert record['status'] == 'finished' and record['resumed'] == [1] and len(record['history']) == 4
 
 
 def test_a_record_says_after_which_epochs_it_was_scored(tmp_path):

@@ -13,7 +13,7 @@ from dcgan_nb.foundations.datasets import load_data
 from dcgan_nb.projects.b import project_b_features, project_b_score
 from dcgan_nb.scores.conditional import fid_by_class
 from dcgan_nb.scores.diagnostics import auc
-from dcgan_nb.scores.features import Classifier, InceptionV3, extract, load_extractor
+from dcgan_nb.scores.features import Classifier, InceptionV3, extract, load_classifier, load_extractor
 from dcgan_nb.scores.metrics import (METRICS, STANDARD_METRICS, Metric, Sample, evaluate, fid, fid_infinity, frechet_distance, inception_score, kid,
                                      precision_recall, statistics)
 from dcgan_nb.scores.memorization import _nearest, copied_share, interpolate, nearest_rows
@@ -107,6 +107,16 @@ def test_inception_score_is_the_formula(rng):
     assert inception_score(logits, n_splits=1)[0] == pytest.approx(expected, rel=1e-6)
     n = 300 - int(torch.randint(1, 10, (), generator=rng))       # splits are equal: what is left over is not judged
     assert inception_score(logits[:n]) == inception_score(logits[:290])
+
+
+@pytest.mark.parametrize('call, told', [
+    *((lambda size=size: kid(torch.zeros(12, 5), torch.zeros(9, 5), subset_size=size), f'subset_size={size}') for size in (10, 1, 0, -1)), (lambda: kid(torch.zeros(9, 5), torch.zeros(9, 5), n_subsets=0), 'n_subsets=0'),
+    (lambda: precision_recall(torch.zeros(9, 5), torch.zeros(9, 5), k=0), 'k=0'), (lambda: precision_recall(torch.zeros(9, 5), torch.zeros(9, 5), k_density=-1), 'k_density=-1'),
+    *((lambda score=score: score(torch.randn(40, 5), torch.randn(40, 6)), 'real features are 5 numbers for each picture, fake features 6') for score in (fid, kid, precision_recall, fid_infinity)),
+    *((lambda n=n: evaluate(SAMPLE.x_test[:1].repeat(n, 1, 1, 1), SAMPLE, load_classifier('fashion_mnist')), f'x_fake has {n} images, from 1 to 500') for n in (0, 501)),
+    *((lambda n=n: evaluate(SAMPLE.x_test, SAMPLE, load_classifier('fashion_mnist'), y_fake=SAMPLE.y_test[:n]), f'x_fake has 500 images and y_fake {n} classes') for n in (0, 499))])
+def test_what_cannot_be_scored_is_named_as_the_caller_names_it(call, told):
+    with pytest.raises(InputError, match=told): call()
 
 
 # Precision, recall, density, coverage

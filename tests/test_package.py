@@ -19,7 +19,7 @@ from dcgan_nb.foundations.batches import batches, normalize, to_uint8, training_
 from dcgan_nb.foundations.core import InputError, load_projects
 from dcgan_nb.foundations.datasets import DATASETS, DatasetInfo, find_data, idx_bytes, load_data, read_idx, stratified_indices, write_idx
 from dcgan_nb.gan.augment import AUGMENTATIONS
-from dcgan_nb.gan.fast import accelerate
+from dcgan_nb.gan.fast import ToMaps, accelerate
 from dcgan_nb.gan.losses import LOSSES, Loss
 from dcgan_nb.gan.networks import ARCHITECTURES, Architecture, Network, build_networks, generate, load_generator, save_generator
 from dcgan_nb.gan.penalties import PENALTIES
@@ -292,6 +292,14 @@ def test_maps_keep_their_layout_in_accelerated_networks_on_a_cpu(given):
     assert not_channels_last(slow), 'without the layers where maps begin'
 
 
+@pytest.mark.parametrize('shape, layer', [((12,), nn.Identity()), ((6, 2), nn.Conv1d(6, 1, 1)), ((3, 2, 2), nn.Conv2d(3, 1, 1)), ((1, 3, 2, 2), nn.Identity())], ids=str)
+def test_only_what_becomes_maps_is_laid_out_as_maps(rng, shape, layer):
+    net, z = nn.Sequential(nn.Linear(5, 12), nn.Unflatten(1, shape), layer), torch.randn(4, 5, generator=rng)
+    before = net(z)
+    accelerate(net)
+    assert torch.allclose(net(z), before, atol=1e-5) and (type(net[1]) is ToMaps) == (len(shape) == 3)
+
+
 def test_same_seed_same_weights_bit_for_bit(rng):
     seed = int(torch.randint(0, 2**31, (1,), generator=rng))
     def trained(**change):
@@ -456,8 +464,8 @@ def test_a_relativistic_loss_sees_the_real_images_in_both_steps(monkeypatch):
 def test_augmentation_changes_all_that_d_sees_and_nothing_else(monkeypatch):
     x, y = first_batch()
     def half(x): return x / 2
-    monkeypatch.setitem(AUGMENTATIONS, 'half', half)
-    seen, gan, bare = [], tiny(augment='half half', loss='rpgan'), tiny(loss='rpgan')
+    for name in 'half', 'again': monkeypatch.setitem(AUGMENTATIONS, name, half)
+    seen, gan, bare = [], tiny(augment='half again', loss='rpgan'), tiny(loss='rpgan')
     gan.D.register_forward_pre_hook(lambda D, given: seen.append(given[0].detach()))
     bare.D.register_forward_pre_hook(lambda D, given: seen.append(given[0].detach() / 4))
     for each in gan, bare:

@@ -119,6 +119,13 @@ def test_a_loose_copy_takes_no_picture_out_of_its_class(tmp_path):
     assert images.info.classes == ('meadow', 'shore') and len(images.x_train) + len(images.x_test) == 120
 
 
+def test_a_folder_may_be_text_and_a_size_must_be_one(tmp_path):
+    write_pictures(tmp_path)
+    assert picture_set(str(tmp_path), 16)[0] == picture_set(tmp_path, 16)[0]
+    for size in 0, -3, None, '16', 16.5:
+        with pytest.raises(InputError, match=f'^size={size!r} is no number of pixels from 1 on'): picture_set(tmp_path, size)
+
+
 def test_copies_in_a_folder_that_is_no_class_take_no_picture_out_of_one_whatever_else_lies_there(tmp_path):
     write_pictures(tmp_path, classes=('cats', 'dogs'))
     (tmp_path/'best').mkdir()

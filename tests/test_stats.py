@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from dcgan_nb.foundations.core import InputError
-from dcgan_nb.study.stats import holm, mean_interval, paired_differences, permutation_p, probability_best, regret, wilson_interval
+from dcgan_nb.study.stats import expected_best, front_regret, holm, mean_interval, paired_differences, permutation_p, probability_best, regret, search_lead, wilson_interval
 
 
 @pytest.fixture
@@ -164,7 +164,13 @@ GOOD = dict(a=[1.0, 2.0], b=[3.0, 4.0])
     (lambda: probability_best({}), 'scores'), (lambda: probability_best([[1, 2]]), 'scores'), (lambda: probability_best(dict(x=[1.0])), 'scores'),
     (lambda: probability_best(dict(x=[1, math.nan])), 'scores'), (lambda: probability_best(GOOD, n=0), 'n'),
     (lambda: regret(GOOD, 'c'), 'arm'), (lambda: regret(GOOD, 'a', level=2), 'level'),
-    (lambda: regret(dict(a=[1, 2], b=[]), 'a'), 'scores')])
+    (lambda: regret(dict(a=[1, 2], b=[]), 'a'), 'scores'),
+    (lambda: front_regret(arm='a'), 'measures'), (lambda: front_regret(GOOD, dict(a=[1, 2]), arm='a'), 'measures'), (lambda: front_regret(GOOD, GOOD | dict(c=[1, 2]), arm='a'), 'measures'),
+    (lambda: front_regret(GOOD, dict(a=[1, 2], b=[1, math.nan]), arm='a'), 'scores'), (lambda: front_regret(GOOD, arm='c'), 'arm'), (lambda: front_regret(GOOD, arm='a', level=1), 'level'),
+    (lambda: expected_best([[1.0, 2.0]], 1), 'values'), (lambda: expected_best('no', 1), 'values'), (lambda: expected_best([1, -math.inf], 1), 'values'), (lambda: expected_best([1, 2], 0), 'k'),
+    (lambda: search_lead([[1, 2]], 1), 'scores'), (lambda: search_lead({}, 1), 'scores'), (lambda: search_lead(dict(a=[1, 2]), 1), 'scores'), (lambda: search_lead(GOOD | dict(c=[1]), 1), 'scores'),
+    (lambda: search_lead(dict(a=[1, 2], b=[1, math.nan]), 1), 'scores'), (lambda: search_lead(dict(a=[1, 2], b=[1, 'x']), 1), 'scores'), (lambda: search_lead(dict(a=[1, 2], b=[1, None]), 1), 'scores'),
+    (lambda: search_lead(GOOD, 0), 'k'), (lambda: search_lead(GOOD, 3), 'k'), (lambda: search_lead(dict(a=[], b=[]), 1), 'k'), (lambda: search_lead(GOOD, 1, level=95), 'level'), (lambda: search_lead(GOOD, 1, n=0), 'n')])
 def test_bad_input_is_refused_by_the_argument_it_stands_in(call, named):
     with pytest.raises(InputError, match=rf'^{named}\b'): call()
 

@@ -31,20 +31,31 @@ def to_uint8(
     "Pixels as a file holds them: the inverse of `normalize`."
     if not x.is_floating_point():
         raise InputError(f"to_uint8 takes floats in [−1, 1], not {x.dtype}: are they pixels already?")
-    return x.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+    x = x.add(1).mul_(127.5).round_().clamp_(0, 255)
+    if x.sum().isnan(): raise InputError("to_uint8: NaN is no pixel: has the generator diverged?")
+    return x.to(torch.uint8)
 
 # %% ../../nbs/foundations/03_batches.ipynb #fa90709a
+def _shape(who:str, x:Tensor) -> tuple:
+    "n, c, h, w of uint8 images."
+    if x.ndim != 4 or not len(x) or x.dtype != torch.uint8:
+        raise InputError(f"{who} takes uint8 images (n, c, h, w), one at least, not {x.dtype} {tuple(x.shape)}{': have they been normalized already?' if x.is_floating_point() else '.'}")
+    return x.shape
+
 def as_images(
     x:Tensor,         # (n, c, h, w) uint8
     size:int,         # height and width wanted
     channels:int,     # 1, or 3 (equal ones if x is gray)
 ) -> Tensor:          # (n, channels, size, size) uint8
     "The same images at another size (bilinear, antialiased) or with other channels."
-    if x.shape[-1] != size:
+    n, c, h, w = _shape('as_images', x)
+    if h != w or not {c, channels} <= {1, 3}:
+        raise InputError(f"images of {c} channels and {h} × {w} pixels cannot become {channels} channels of {size} × {size}: square images of 1 or 3 channels can.")
+    if h != size:
         resize = lambda part: F.interpolate(part.float(), (size, size), mode='bilinear', antialias=True)
         x = torch.cat([resize(part).round_().clamp_(0, 255).to(torch.uint8) for part in x.split(5000)])
-    if x.shape[1] == channels: return x
-    return x.expand(-1, channels, -1, -1) if x.shape[1] == 1 else x.float().mean(1, True).round().to(torch.uint8)
+    if c == channels: return x
+    return x.expand(-1, channels, -1, -1) if c == 1 else x.float().mean(1, True).round().to(torch.uint8)
 
 # %% ../../nbs/foundations/03_batches.ipynb #5c2eb4c2
 SPLITS = Registry('train_on', **{'train': 'the training images', 'train+test': 'the test images as well'})
@@ -88,6 +99,7 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor|None]]: # ⌊n / batch_size⌋ times (x float32 in [−1, 1], y)
     "One epoch of full batches, in another random order each time; the incomplete rest is left out."
     x, y = data
+    if batch_size < 1: raise InputError(f"batch_size={batch_size} holds no image. Nearest: 1.")
     if batch_size > len(x):
         raise InputError(f"batch_size={batch_size} is more than the {len(x)} training images.")
     order = shuffled(len(x), rng, buffer).to(x.device)
@@ -102,8 +114,9 @@ def image_grid(
     pad:int=1,          # white pixels between the images
 ) -> np.ndarray:        # (rows·h, n_cols·w), or (…, 3) for color; uint8
     "Images side by side, row by row, without resampling."
+    if n_cols < 1: raise InputError(f"n_cols={n_cols} leaves no room for an image. Nearest: 1.")
     x = (to_uint8(x) if x.is_floating_point() else x).cpu()
-    n, c, h, w = x.shape
+    n, c, h, w = _shape('image_grid', x)
     n_cols = min(n_cols, n)
     n_rows = -(-n // n_cols)
     grid = torch.full((n_rows * n_cols, c, h + pad, w + pad), 255, dtype=torch.uint8)
@@ -121,11 +134,11 @@ def show_images(
     ax=None,            # axes to draw into; None: a figure of the right size
 ):                      # the axes
     "Draw images side by side."
-    n_cols = min(n_cols, len(x))
+    grid, n_cols = image_grid(x, n_cols), min(n_cols, len(x))
     if ax is None:
         import matplotlib.pyplot as plt
         _, ax = plt.subplots(figsize=(n_cols*scale, -(-len(x) // n_cols)*scale), layout='constrained')
-    ax.imshow(image_grid(x, n_cols), cmap='gray', vmin=0, vmax=255, interpolation='none')
+    ax.imshow(grid, cmap='gray', vmin=0, vmax=255, interpolation='none')
     ax.set_axis_off()
     if title: ax.set_title(title, loc='left', fontsize=10)
     return ax

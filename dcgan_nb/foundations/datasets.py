@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import InputError, Registry, cache_dir, write_file
+from .core import InputError, Registry, cache_dir, pick_device, write_file
 
 # %% ../../nbs/foundations/02_datasets.ipynb #22e62bad
 def _kind(x) -> str: return f"{'an array' if isinstance(x, np.ndarray) else 'a tensor'} of {x.dtype}" if hasattr(x, 'dtype') else repr(x)[:60]
@@ -305,10 +305,10 @@ def _parts(info:DatasetInfo, files:dict) -> list:
 def load_data(
     name:str='fashion_mnist',   # a name in `DATASETS`
     data_dir:Path|None=None,    # a folder with its files; None: look everywhere
-    device='cpu',               # where the tensors shall live
+    device='cpu',               # where the tensors shall live, see `pick_device`
 ) -> ImageData:
     "Find, verify and load a data set; an `InputError` says what was tried if it cannot be had."
-    name = settled(name, data_dir)
+    device, name = pick_device(device), settled(name, data_dir)
     info = DATASETS[name]
     files, source = find_data(name, data_dir)
     train, test, _ = _parts(info, files)

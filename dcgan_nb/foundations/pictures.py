@@ -248,7 +248,9 @@ def picture_set(
     size:int,        # height and width wanted
 ) -> tuple[str, dict[str, Tensor]]:     # the name of the data set, and its files
     "A folder of pictures as a data set, read or remembered."
+    folder = Path(folder).expanduser()
     if not folder.is_dir(): raise InputError(f"data_dir={str(folder)!r} is not a folder.")
+    if not isinstance(size, int) or size < 1: raise InputError(f"size={size!r} is no number of pixels from 1 on: 64 is usual.")
     memo = cache_dir()/'pictures'/f'{_stamp(folder, size)}.json'
     if not (found := _remembered(memo)):
         told, files = found = _prepared(folder, size)

@@ -75,7 +75,7 @@ def _fast_layers(net:nn.Sequential) -> list[nn.Module]:
     at_images = [m for m in layers if isinstance(m, nn.Conv2d)][:1] + [m for m in layers if isinstance(m, nn.ConvTranspose2d)][-1:]
     ends = [pair for i, pair in enumerate(zip(layers, layers[1:])) if i > 0
             and isinstance(pair[0], nn.Flatten) and type(pair[1]) is nn.Linear]       # with spectral norm it is another, that no twin stands for
-    return [m for m in layers if isinstance(m, nn.Unflatten)] + list(filter(_of_images, at_images)) + [m for pair in ends for m in pair]
+    return [m for m in layers if isinstance(m, nn.Unflatten) and len(m.unflattened_size) == 3] + list(filter(_of_images, at_images)) + [m for pair in ends for m in pair]
 
 def accelerate(*nets:nn.Module) -> None:
     "Make networks faster in place, if they are on a CPU: maps lie with channels last from beginning to end."

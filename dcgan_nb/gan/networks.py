@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from ..foundations.core import InputError, Registry, nearest, write_file
+from ..foundations.core import InputError, Registry, nearest, pick_device, write_file
 
 # %% ../../nbs/gan/10_networks.ipynb #5d043072
 class Network(nn.Sequential):
@@ -309,7 +309,7 @@ _RENAMED = dict(slope='negative_slope')       # arguments in the files of older 
 
 def load_generator(
     path:Path,      # a generator's file, or the run folder that holds it
-    device='cpu',
+    device='cpu',   # see `pick_device`
 ) -> Network:       # in eval mode; z (n, spec['latent_dim']) → images; `spec` tells what it is
     "A generator from its file alone: `load_generator(path)(torch.randn(16, 100))`."
     if not path or not isinstance(path, (str, Path)): raise InputError(f"path={path!r} names nothing: a run folder is wanted, or its {GENERATOR}.")
@@ -327,4 +327,4 @@ def load_generator(
     except SafetensorError as error: raise InputError(f"{path} is not a safetensors file, or damaged: a run's generator is its {GENERATOR}.") from error
     except KeyError: raise InputError(f"{path} is not a generator written by save_generator: it does not say how it was built.") from None
     except (OSError, TypeError, ValueError, RuntimeError) as error: raise InputError(f"{path} is not a generator written by save_generator: {error}") from error
-    return G.to(device).eval().requires_grad_(False)
+    return G.to(pick_device(device)).eval().requires_grad_(False)

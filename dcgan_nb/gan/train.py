@@ -156,9 +156,9 @@ def train_epoch(
                 n_images=len(d_log) * c.batch_size, seconds=time.perf_counter() - start)
 
 def _finite(gan:GAN, means:dict) -> bool:
-    "Are losses and weights numbers still?"
+    "Are losses, weights and running statistics numbers still?"
     return all(math.isfinite(v) for k, v in means.items() if k.endswith('_loss')) and all(
-        p.isfinite().all().item() for net in (gan.G, gan.D) for p in net.parameters())
+        v.isfinite().all().item() for net in (gan.G, gan.D) for v in net.state_dict().values())
 
 # %% ../../nbs/gan/18_train.ipynb #189a5c29
 def epoch_line(

@@ -22,13 +22,15 @@ from ..gan.residual import Residual
 
 # %% ../../nbs/runs/37_browser.ipynb #d795800a
 def _affine(norm:nn.Module, gain, shift) -> dict:     # gain, shift: (maps,) or (classes, maps)
+    if norm.running_var is None or gain is None: raise InputError(f'{norm} cannot be drawn in a page: it must have running statistics, gain and shift.')
     scale = (norm.running_var + norm.eps).rsqrt()
     return dict(op='affine', gain=gain * scale, shift=shift - gain * scale * norm.running_mean)
 
 def _conv(m:nn.Module, op:str, **more) -> dict:
-    k, pad = m.kernel_size[0], m.padding[0]
-    if m.kernel_size != (k, k) or m.padding != (pad, pad) or m.groups != 1 or m.dilation != (1, 1): raise InputError(f'{m} cannot be drawn in a page: its kernel must be square, and plain.')
-    return dict(op=op, weight=m.weight, bias=m.bias, n_out=m.out_channels, k=k, pad=pad, **more)
+    square = all(len({*sides}) == 1 for sides in (m.kernel_size, m.padding, m.stride, m.output_padding))
+    if not square or m.groups != 1 or m.dilation != (1, 1) or m.padding_mode != 'zeros':
+        raise InputError(f'{m} cannot be drawn in a page: its kernel must be square, as stride and padding must, and plain.')
+    return dict(op=op, weight=m.weight, bias=m.bias, n_out=m.out_channels, k=m.kernel_size[0], pad=m.padding[0], **more)
 
 def _plain_conv(m:nn.Conv2d) -> dict:
     if m.stride != (1, 1): raise InputError(f'{m} cannot be drawn in a page: its stride must be 1.')

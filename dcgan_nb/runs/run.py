@@ -96,6 +96,7 @@ class Run:
     "A run under way; a finished one has its `record` and does nothing again."
     def __init__(self, config:RunConfig, report:Callable[[str], None]|None=print):   # resolved; told what happens, a line at a time, or None: silence
         self.config, self.report, self.record, self.timings, self.is_trained = config, report or (lambda line: None), None, {}, False
+        self.extractor = self.tracker = self.memory = None       # of training, which `score` needs
 
     def open(self) -> dict|None:
         "Keep other processes out of this run; its record, if it is finished."
@@ -103,7 +104,6 @@ class Run:
         self.record = finished_run(self.config)
         note_outcome(self.config.run_dir, None)
         return self.record
-
     @cached_property
     def data(self) -> ImageData: return _do(self, lambda run: run._timed('data', _data, run.config))
     @cached_property
@@ -138,6 +138,7 @@ def _check_classes(config:RunConfig, data:ImageData) -> None:
 def _train(run:Run) -> None:
     "Train to the end, from the last checkpoint if there is one, and save generator and pictures."
     c = run.config
+    if run.is_trained: return
     if run.record:
         remove_checkpoints(c.run_dir)       # whoever wrote it may have been killed right after
         for entry in run.record['history']: run.report(epoch_line(entry, c.epochs))

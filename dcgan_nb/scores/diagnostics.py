@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..foundations.batches import as_images, normalize, to_uint8
+from ..foundations.core import InputError
 from ..foundations.datasets import ImageData
 from ..gan.losses import LOSSES
 from ..gan.networks import eval_mode
@@ -74,6 +75,7 @@ def auc(
     low:Tensor,      # (m,) than these
 ) -> float:          # 0 … 1; ½: neither is higher
     "How often a score of the first kind is above one of the second, ties counted half (Hanley and McNeil 1982)."
+    if high.isnan().any() or low.isnan().any(): raise InputError("auc of scores that are NaN: has the discriminator diverged?")
     below, sorted_low = high.cpu().double(), low.cpu().double().sort().values      # an Apple GPU knows no float64
     ranks = torch.searchsorted(sorted_low, below) + torch.searchsorted(sorted_low, below, right=True)
     return ranks.double().mean().item() / (2*len(low))

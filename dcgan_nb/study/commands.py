@@ -29,7 +29,7 @@ from .judge import TIMES
 from .plan import print_plan, print_report
 from .queue import ON_CLUSTER, asked_queue, cluster_device, place_to_run, queue_lines, write_queue
 from .repeat import audit
-from .terminal import chapter_page, example_claim, find_run, print_verdicts, run_lines, show_lines, table_lines
+from .terminal import chapter_page, enter_project, example_claim, find_run, print_verdicts, run_lines, show_lines, table_lines
 from .verify import verify
 
 # %% ../../nbs/study/61_commands.ipynb #8458ef9b
@@ -159,8 +159,7 @@ def _why(o:argparse.Namespace) -> str:
 
 def _failures(o:argparse.Namespace) -> list[str]:
     "The runs that ended without a record, and why."
-    return [f'  {Path(folder).name}: {reason}' for folder, reason in scan_records(project_root()/o.reports/'runs')[1].items()
-            if reason.startswith(('failed', 'interrupted'))]
+    return [f'  {Path(folder).name}: {reason}' for folder, reason in scan_records(project_root()/o.reports/'runs')[1].items() if reason.startswith(('failed', 'interrupted'))]
 
 # %% ../../nbs/study/61_commands.ipynb #e83f03ed
 COMMANDS = Registry('command')     # name → function of the options, which returns an exit code
@@ -279,8 +278,7 @@ _command()(verify)
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **given): super().__init__(allow_abbrev=False, **given)     # --seed is not --seeds
     def error(self, message):
-        known = [flag for action in self._actions for flag in action.option_strings]
-        wrong = re.match(r'unrecognized arguments: (--[^ =]+)', message)
+        known, wrong = [flag for action in self._actions for flag in action.option_strings], re.match(r'unrecognized arguments: (--[^ =]+)', message)
         raise InputError(f"{message}; {self.prog} --help says more.{nearest(wrong[1], known) if wrong else ''}")
 
 def _help(command:Callable) -> str:
@@ -295,17 +293,19 @@ def _help(command:Callable) -> str:
 def parsed(
     words:list[str],      # the command and its arguments
 ) -> tuple[Callable, argparse.Namespace]:
-    "The command and its options, all of them checked."
+    "The command and its options, all of them checked, in the project's folder."
     command = COMMANDS[words[0]]
     parser = _Parser(prog=f'dcgan-nb {words[0]}', description=_help(command), formatter_class=argparse.RawDescriptionHelpFormatter)
     if command.claims: parser.add_argument('claims', nargs=command.claims, help='ids or beginnings of ids' + '; none: all' * (command.claims == '*'))
     if command.run: parser.add_argument('run', help="a run's id, or its beginning")
     for name in command.options:
         o = OPTIONS[name]
-        parser.add_argument(f"--{name.replace('_', '-')}", default=o.default, metavar='…', help=f"{o.help}{f' ({o.default})' if o.default else ''}")
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar='…', help=f"{o.help}{f' ({o.default})' if o.default else ''}")
     found = parser.parse_intermixed_args(words[1:])
+    vars(found).update(enter_project({k: v for k, v in vars(found).items() if k in ('mnist', 'reports')}))
     for name in command.options:
-        if (text := getattr(found, name)) is not None: setattr(found, name, OPTIONS[name].check(name, text))
+        text = OPTIONS[name].default if getattr(found, name) is None else getattr(found, name)
+        if text is not None: setattr(found, name, OPTIONS[name].check(name, text))
     if command.claims: found.claims = _claims('claims', ' '.join(found.claims))
     if 'profile' in command.options: RunConfig.resolve(profile=found.profile)
     return command, found
@@ -315,10 +315,9 @@ def main(
     words:list[str]|None=None,    # None: those of the command line
 ) -> int:                         # exit code: 2 if something was wrong with them
     "The command line."
-    words = sys.argv[1:] if words is None else words
+    words, here = sys.argv[1:] if words is None else words, Path.cwd()
     if not words or words[0] in ('-h', '--help', 'help'):
-        print('dcgan-nb COMMAND …     dcgan-nb COMMAND --help says more\n\n' + '\n'.join(table_lines([
-            (f'  {name}', command.__doc__.splitlines()[0]) for name, command in COMMANDS.items()])))
+        print('\n'.join(['dcgan-nb COMMAND …     dcgan-nb COMMAND --help says more', '', *table_lines([(f'  {name}', command.__doc__.splitlines()[0]) for name, command in COMMANDS.items()])]))
         return 0
     try:
         command, options = parsed(words)
@@ -327,4 +326,5 @@ def main(
     except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # `| head` has read enough
     except KeyboardInterrupt: print('interrupted; called again, it goes on with what is missing', file=sys.stderr)
     except SystemExit as end: return end.code or 0     # --help
+    finally: os.chdir(here)
     return 2

@@ -23,9 +23,9 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from ..foundations.archive import packed_code
-from ..foundations.core import InputError, cache_dir, first_line, nearest, project_root, write_file
+from ..foundations.core import InputError, cache_dir, first_line, nearest, pick_device, project_root, write_file
 from ..runs.checkpoint import lock_run, unlock_run
-from ..runs.config import pick_device, value_text
+from ..runs.config import value_text
 from ..runs.records import code_version, environment, read_record
 from .audit import DIFFERENT, IMPOSSIBLE, audit_lines, draw, grade, other_seeds, other_versions, strata
 from .claims import Records, study_records
@@ -199,6 +199,7 @@ def _open_audit(folder:Path, asked:dict, drawn:list[str], n_records:int) -> tupl
 
 def _drawn(records:Records, n:int|None, which:str, run:str, seed:str) -> tuple[list[str], int]:
     "What is repeated, and of how many."
+    if n and run: raise InputError(f"n={n} draws records and record={run!r} names one: leave one of them out.")
     groups = strata(records, which)
     ids = sorted(sum(groups.values(), []))
     if not run: return draw(groups, n or min(USUAL, len(ids)), seed), len(ids)

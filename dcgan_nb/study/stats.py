@@ -18,8 +18,8 @@ import scipy       # its parts are loaded when they are used: statistics take ha
 from ..foundations.core import InputError, nearest
 
 # %% ../../nbs/study/40_stats.ipynb #9da1c96c
-def _sample(x, what:str='x') -> np.ndarray:
-    "`x` as a 1-D float64 array of finite numbers."
+def _sample(x, what:str='x', no_value:bool=False) -> np.ndarray:
+    "`x` as a 1-D float64 array of finite numbers; with `no_value` some may be inf."
     try: x = np.asarray(x, dtype=np.float64)
     except (TypeError, ValueError):
         hint = ": give its values, list(d.values())" if isinstance(x, dict) else ""
@@ -27,7 +27,7 @@ def _sample(x, what:str='x') -> np.ndarray:
                          f"not {type(x).__name__}{hint}.") from None
     if x.ndim != 1:
         raise InputError(f"{what} must be a list of numbers, one for each seed, not of shape {x.shape}.")
-    if not np.isfinite(x).all():
+    if not np.isfinite(x[x != np.inf] if no_value else x).all():
         raise InputError(f"{what} contains NaN or infinite values: leave out runs without a score and count "
                          "them with wilson_interval.")
     return x
@@ -41,6 +41,9 @@ def _check_name(what:str, name:str, known) -> None:
     if name not in known:
         known = [str(k) for k in known]
         raise InputError(f"{what}={name!r} is not known.{nearest(name, known)} Known: {', '.join(known)}.")
+
+def _check_resamples(n:int) -> None:
+    if n < 1: raise InputError(f"n={n} resamples are too few: at least 1 is needed, 10,000 are usual.")
 
 def _check_dict(what:str, d:dict, content:str) -> None:
     if not isinstance(d, dict): raise InputError(f"{what} must be a dict {content}, not {type(d).__name__}.")
@@ -145,7 +148,7 @@ def probability_best(
 ) -> dict[str, float]:             # arm → share of the resamples in which its mean is the best; sums to 1
     "How often each arm wins when the seeds of all arms are resampled; ties are split equally."
     arms, rng = _arms(scores), np.random.default_rng(seed)
-    if n < 1: raise InputError(f"n={n} resamples are too few: at least 1 is needed, 10,000 are usual.")
+    _check_resamples(n)
     means = np.array([x[rng.integers(len(x), size=(n, len(x)))].mean(1) for x in arms])     # (n_arms, n)
     if not lower_is_better: means = -means
     wins = means <= means.min(0) + 1e-12 * np.abs(means).max()
@@ -184,7 +187,10 @@ def front_regret(
 ) -> tuple[float, float, float]:     # observed regret, low, high; all ≥ 0
     "By how much some arm is better in all measures at once, with an interval from Welch's t; 0 on the front."
     _check_level(level)
+    if not measures: raise InputError("measures is empty: at least one dict arm → values is needed.")
     measures = [dict(zip(scores, _arms(scores))) for scores in measures]
+    for scores in measures:
+        if scores.keys() != measures[0].keys(): raise InputError(f"measures must be of the same arms, not {', '.join(map(str, measures[0]))} and {', '.join(map(str, scores))}.")
     for scores in measures: _check_name('arm', arm, scores)
     each = 1 - (1 - level) / max(1, len(measures) * (len(measures[0]) - 1))
     def margin(other):                 # by how much it is better in all: mean, low, high
@@ -199,15 +205,18 @@ def _expected_best(x:np.ndarray, k:int) -> np.ndarray:    # (…, n), inf withou
     with np.errstate(invalid='ignore'):
         return np.where(possible > 0, (ways * np.where(has_value, x, 0)).sum(-1) / possible, np.inf)
 
+def _trials(values, k:int, what:str='values') -> np.ndarray:
+    "The values of trials, of which k are drawn, checked."
+    values = _sample(values, what, no_value=True)
+    if not 1 <= k <= len(values): raise InputError(f"k={k} of {len(values)} trials cannot be drawn. Nearest: {min(max(k, 1), len(values))}.")
+    return values
+
 def expected_best(
     values,          # (n,) one for each trial, lower is better; inf: the trial has none
     k:int,           # trials that are drawn of them, 1 … n
 ) -> float:          # inf if none of the k can have a value
     "The expectation of the least of k values drawn without replacement."
-    values = np.array(values, dtype=float)
-    _sample(values[values != np.inf], 'values')
-    if not 1 <= k <= len(values): raise InputError(f"k={k} of {len(values)} trials cannot be drawn. Nearest: {min(max(k, 1), len(values))}.")
-    return float(_expected_best(values, k))
+    return float(_expected_best(_trials(values, k), k))
 
 # %% ../../nbs/study/40_stats.ipynb #45d8608e
 def search_lead(
@@ -218,7 +227,12 @@ def search_lead(
 ) -> tuple[str, float, float, float, float]:   # the best arm, its lead, low, high, the share of the resamples in which it is best
     "By how much the expected best of the best arm is below the next arm's; lower is better."
     _check_level(level)
-    x = np.array(list(scores.values()), dtype=float)             # (n_arms, n_trials)
+    _check_resamples(n)
+    _check_dict('scores', scores, 'arm → values')
+    rows = [_trials(values, k, f'scores[{arm!r}]') for arm, values in scores.items()]
+    if len(rows) < 2: raise InputError(f"scores has {len(rows)} arm(s): at least 2 are needed.")
+    if len({*map(len, rows)}) > 1: raise InputError(f"scores must be of the same trials for all arms, not {', '.join(f'{len(x)} ({arm})' for arm, x in zip(scores, rows))}.")
+    x = np.array(rows)                                           # (n_arms, n_trials)
     drawn = np.random.default_rng(0).integers(x.shape[1], size=(n, x.shape[1]))
     def leads(x, first):                                         # (n_arms, …) → (…,)
         with np.errstate(invalid='ignore'): return np.nan_to_num(np.delete(x, first, 0).min(0) - x[first], nan=0, posinf=np.inf, neginf=-np.inf)

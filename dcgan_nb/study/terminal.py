@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['table_lines', 'verdict_lines', 'print_verdicts', 'example_claim', 'run_lines', 'find_run', 'show_lines',
-           'chapter_page']
+           'chapter_page', 'enter_project']
 
 # %% ../../nbs/study/59_terminal.ipynb #a36b0336
 import os
@@ -156,3 +156,13 @@ def chapter_page(
         if done.returncode: raise InputError(f"{name}.ipynb could not be made into a page: {(done.stderr or done.stdout).strip()[-1500:]}")
     return folder/'_build/html'/f'{name}.html'
 
+
+# %% ../../nbs/study/59_terminal.ipynb #565d3db2
+def enter_project(
+    folders:dict,      # option → folder that was given, from where the user is; None: none was
+) -> dict:             # the same, from the project's folder
+    "Make the project's folder the working directory."
+    here, root = Path.cwd(), project_root()
+    if not (root/'dcgan_nb').is_dir(): raise InputError(f"{here} is in no folder of the project: call this where settings.ini, nbs and reports are, or below.")
+    os.chdir(root)
+    return folders if here == root else {k: v and os.path.join(here, os.path.expanduser(v)) for k, v in folders.items()}
