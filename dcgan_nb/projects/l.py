@@ -34,7 +34,7 @@ CLAIMS.add(Claim(
     base=dict(arch='resnet'), arms={'no norm': {}, 'spectral norm': _spectral}, also=('roughness', 'recall'), **_residual))
 CLAIMS.add(replace(
     CLAIMS['L1a'], id='L1c', tested='At fifty times the usual learning rate FID is lower with spectral normalization than without any.',
-    base=dict(arch='resnet', g_lr=1e-2, d_lr=1e-2),
+    base=dict(arch='resnet', g_lr=1e-2, d_lr=1e-2), **TEN_SEEDS,
     note='The same sentence as L1a, at a rate ten times as high: that of L1a was no strain. The rate was chosen before any run had it.'))
 
 # %% ../../nbs/projects/75_l.ipynb #5f0673d2
