@@ -150,7 +150,7 @@ def test_every_published_run_has_a_page_which_names_the_claims_that_use_it(book)
 
 def test_the_front_page_shows_every_verdict_and_hands_over_its_generators(book):
     text = (book/'index.html').read_text()
-    for claim in CLAIMS.values(): assert re.search(f'class="chip [a-z]+" href="project_{claim.project.lower()}.html#{claim.id.lower()}"', text), claim.id
+    for claim in CLAIMS.values(): assert re.search(f'class="chip [a-z ]+" href="project_{claim.project.lower()}.html#{claim.id.lower()}"', text), claim.id
     names = re.search('data-generators="([^"]+)"', text)[1].split()
     assert names[0] == 'best_cond' and {'bce', 'mse', 'hinge'} <= set(names) and all((book/f'live/{name}.js').read_text().startswith('live.add(') for name in names)
     assert {ref for tag, ref in finish_book.Page(book/'index.html').refs if ref.startswith('live/')} == {f'live/{name}.{format}' for name in names for format in ('onnx', 'safetensors')}
