@@ -224,7 +224,10 @@ def went_wrong(v:Verdict) -> list[tuple[str, int, int, str]]:     # arm, how man
     "The arms whose runs ended badly."
     return [(arm, found[name], found['runs'], what) for arm, found in v.by_arm.items() for name, what in WRONG.items() if found.get(name)]
 
-def failures_text(v:Verdict) -> str:
+def failures_text(
+    v:Verdict,
+    none:str='No run diverged, collapsed, or was won by D.',      # what is said where nothing went wrong
+) -> str:
     "What went wrong in which arm, with Wilson intervals of the rates, and how many runs are missing."
     from dcgan_nb.study.stats import wilson_interval      # every run loads the projects, these load this, and none of them needs statistics
     def rate(arm, k, n, what):
@@ -232,7 +235,7 @@ def failures_text(v:Verdict) -> str:
         return f'“{arm}”: {k} of {n} runs {what} (95 % interval of the rate: {100*low:.0f} … {100*high:.0f} %).'
     some = [rate(*wrong) for wrong in went_wrong(v)]
     missing = f'{v.n_missing} planned run{"s have" if v.n_missing > 1 else " has"} no record.' if v.n_missing else ''
-    return ' '.join(filter(None, (*(some or ['No run diverged, collapsed, or was won by D.']), missing)))
+    return ' '.join(filter(None, (*(some or [none]), missing)))
 
 # %% ../../nbs/study/42_evidence.ipynb #d99c3c0d
 def protocol(key:str) -> str:      # 'fid_clf_10k' → ' (clf, 10k)'

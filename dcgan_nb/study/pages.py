@@ -287,7 +287,7 @@ def claim_page(
         yield twins
     again = f' {"Run it again" if v.profile else "Run it"}: `{command}`.' if (command := study_command(v)) else ''
     problem = problem_link(*problem_text(v, runs, command, claim_hash(claim), effect_text(v)))
-    wrong = failures_text(v).removeprefix('No run diverged, collapsed, or was won by D.') if _about_images(claim) else ''
+    wrong = failures_text(v, none='') if _about_images(claim) else ''
     yield Text(f'{wrong}{_what_if(v)}{again} Claim `{claim_hash(claim)}`.\n\n{problem}')
     if runs: yield _details(claim, v, arms, records)
 
