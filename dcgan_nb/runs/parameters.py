@@ -40,7 +40,10 @@ PROFILES = Registry('profile',
 # %% ../../nbs/runs/30_parameters.ipynb #bbfb1490
 _best = dict(arch='resnet', d_options='minibatch_std=True pooled=False', latent_dim=32, loss='hinge', penalty='r1', penalty_weight=0.5, penalty_every=16,
              batch_size=32, g_lr=4e-3, d_lr=2e-3, beta1=0.0, beta2=0.99, ema=0.998, cpu=dict(g_width=16, d_width=16, epochs=3))
-RECIPES['best'], RECIPES['best_cond'] = _best, _best | dict(conditional=True, metrics=(*STANDARD_METRICS, 'gantest', 'fidclass'))
+_told = dict(conditional=True, metrics=(*STANDARD_METRICS, 'gantest', 'fidclass'))
+_long = _best | dict(lr_decay='cosine', cpu=dict(g_width=24, d_width=32, epochs=16))
+RECIPES['best'], RECIPES['best_cond'] = _best, _best | _told
+RECIPES['best_long'], RECIPES['best_cond_long'] = _long, _long | _told
 
 # %% ../../nbs/runs/30_parameters.ipynb #d9919f39
 EXAMPLES = dict(bce={}, mse=dict(loss='mse'), hinge=dict(loss='hinge'), best_cond=dict(recipe='best_cond'))     # label → parameters
