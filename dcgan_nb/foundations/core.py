@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['DEVICES', 'InputError', 'first_line', 'nearest', 'load_projects', 'Registry', 'pick_device', 'project_root',
-           'cache_dir', 'write_file', 'random_stream']
+           'cache_dir', 'write_file', 'Memory', 'random_stream']
 
 # %% ../../nbs/foundations/01_core.ipynb #0d50538a
 import hashlib
+import marshal
 import os
+import sys
 from contextlib import suppress
 from difflib import SequenceMatcher, get_close_matches
 from importlib import import_module
@@ -122,6 +124,42 @@ def write_file(
     except OSError as error:        # the disk is full, the folder read-only, …
         part.unlink(missing_ok=True)
         raise InputError(f"{path} could not be written: {error.strerror or error}. What was there before is unchanged.") from error
+
+# %% ../../nbs/foundations/01_core.ipynb #830a97c3
+def _stamps(files) -> list:      # (nanoseconds, bytes) of each; None: it is not there
+    "What changes when a file does."
+    def of(path):
+        try: told = os.stat(path)
+        except OSError: return None
+        return told.st_mtime_ns, told.st_size
+    return [of(path) for path in files]
+
+class Memory:
+    "What was made of files, kept from one process to the next; made of what `marshal` knows: text, numbers, lists, dicts."
+    def __init__(
+        self,
+        of:str,           # names it
+        worth:int=50,     # files read anew, from which on writing is worth its time
+    ):
+        self.path, self.worth, self.new, self.there = cache_dir()/'memory'/hashlib.sha256(of.encode()).hexdigest()[:16], worth, 0, {}
+        self.code = sys.version, *_stamps(sorted(Path(find_spec('dcgan_nb').origin).parent.rglob('*.py')))
+        try: code, self.before = marshal.loads(self.path.read_bytes())
+        except (OSError, EOFError, ValueError, TypeError): code = None
+        if code != self.code: self.before = {}
+
+    def __enter__(self): return self
+    def __call__(self, make, name:str, files):      # make() ⟶ what `name` was the last time, or is now, if its files are no longer the same
+        stamps, known = _stamps(files), self.before.get(name)
+        if not known or known[0] != stamps:
+            known, self.new = (stamps, make()), self.new + 1
+        self.there[name] = known
+        return known[1]
+
+    def __exit__(self, *error):
+        if self.new < self.worth or any(error): return
+        with suppress(OSError, InputError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(self.path, marshal.dumps((self.code, self.there)))
 
 # %% ../../nbs/foundations/01_core.ipynb #2589ac61
 def random_stream(

@@ -31,7 +31,7 @@ from PIL import Image
 from .. import __version__
 from ..foundations.archive import packed_code
 from ..foundations.batches import image_grid
-from ..foundations.core import InputError, first_line, project_root, write_file
+from ..foundations.core import InputError, Memory, first_line, project_root, write_file
 from ..foundations.datasets import ImageData
 from ..gan.networks import count_parameters, generator_bytes
 from ..gan.state import GAN, sample_grid
@@ -59,14 +59,11 @@ def code_text(
     return f"commit {(code['commit'] or 'unknown')[:8]}" + (', changed and not committed' if code['dirty'] else '')
 
 # %% ../../nbs/runs/34_records.ipynb #3207ad87
-def _lines(path:str) -> list[str]:
-    try: return Path(path).read_text().splitlines()
-    except OSError: return []
-
 def environment() -> dict:
     "Versions and hardware."
     versions = {'python': platform.python_version(), 'dcgan_nb': __version__, **{p: metadata.version(p) for p in ('torch', 'torchvision', 'torchmetrics')}}
-    cpu = next((line.split(':', 1)[1].strip() for line in _lines('/proc/cpuinfo') if line.startswith('model name')), platform.processor() or platform.machine())
+    told = Path('/proc/cpuinfo').read_text() if Path('/proc/cpuinfo').is_file() else ''
+    cpu = next((line.split(':', 1)[1].strip() for line in told.splitlines() if line.startswith('model name')), platform.processor() or platform.machine())
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return dict(versions=versions, system=platform.system(), machine=platform.machine(), cpu=cpu, n_cores=os.cpu_count(), n_threads=torch.get_num_threads(), gpu=gpu)
 
@@ -109,10 +106,9 @@ def save_outputs(
     folder.mkdir(parents=True, exist_ok=True)
     for older in 'record.json', SECOND_LOOK: (folder/older).unlink(missing_ok=True)
     by_epoch = image_grid(torch.cat([s[:N_WATCHED] for s in gan.samples]), n_cols=N_WATCHED)
-    write_file(folder/'samples.png', _png(sample_grid(gan)))
-    write_file(folder/'samples_by_epoch.png', _png(by_epoch))
-    write_file(folder/'animation.gif', animation(by_epoch, len(gan.samples)))
-    write_file(folder/'generator.safetensors', generator_bytes(gan.sampler))
+    files = {'samples.png': _png(sample_grid(gan)), 'samples_by_epoch.png': _png(by_epoch),
+             'animation.gif': animation(by_epoch, len(gan.samples)), 'generator.safetensors': generator_bytes(gan.sampler)}
+    for name, content in files.items(): write_file(folder/name, content)
 
 # %% ../../nbs/runs/34_records.ipynb #c44ed562
 SCHEMA = 1    # raised when a reader of older records would misunderstand
@@ -239,8 +235,8 @@ def read_record(
     except InputError as error: raise InputError(f"{path} is not a valid record: {error}") from error
     if wrong := _contradiction(record, config): raise InputError(f"{path} contradicts itself: {wrong}.")
     config = config.record()
-    return record | dict(config=config, flags=flags(config, record['history']),
-                         metrics={key: _with_reference(score) for key, score in record['metrics'].items()})
+    metrics = {key: _with_reference(score) for key, score in record['metrics'].items()}
+    return record | dict(config=config, flags=flags(config, record['history']), metrics=metrics)
 
 # %% ../../nbs/runs/34_records.ipynb #7bbe0903
 def finished_run(
@@ -298,20 +294,24 @@ def read_second_look(folder:Path, record:dict) -> dict|None:     # of a run; Non
         if whole and (look['run_id'], look['written']) == (record['run_id'], record['written']): return look
 
 # %% ../../nbs/runs/34_records.ipynb #42d5010b
+def _as_evidence(folder:Path) -> dict:      # of a run
+    "Its record, and what was added to it later."
+    record = read_record(folder)
+    if record['run_id'] != folder.name: raise InputError(f"the record in it is of {record['run_id']}")
+    return record | (dict(second_look=look) if (look := read_second_look(folder, record)) else {})
+
 def _scan(runs_dirs:tuple) -> tuple[list[dict], dict[str, str], list[str]]:
     "What `scan_records` finds, and which of the folders without evidence have a record all the same."
     found, unused, damaged = {}, {}, []
-    for folder in (p for d in runs_dirs for p in sorted(Path(d).glob('*')) if p.is_dir()):
-        if not (folder/'record.json').exists():
-            unused[str(folder)] = why_unfinished(folder)
-            continue
-        try: record = read_record(folder)
-        except InputError as error: wrong = str(error)
-        else: wrong = '' if record['run_id'] == folder.name else f"the record in it is of {record['run_id']}"
-        if not wrong: found.setdefault(record['run_id'], record | dict(folder=folder, **dict(second_look=look) if (look := read_second_look(folder, record)) else {}))
-        else:
-            unused[str(folder)] = wrong
-            damaged.append(str(folder))
+    for d in map(Path, runs_dirs):
+        with Memory(f'records of {d.resolve()}') as remembered:
+            for folder in sorted(p for p in d.glob('*') if p.is_dir()):
+                files = folder/'record.json', folder/SECOND_LOOK
+                if not files[0].exists(): unused[str(folder)] = why_unfinished(folder)
+                else:
+                    try: record = remembered(lambda: _as_evidence(folder), folder.name, files)
+                    except InputError as error: unused[str(folder)], damaged = str(error), [*damaged, str(folder)]
+                    else: found.setdefault(record['run_id'], record | dict(folder=folder))
     return [found[k] for k in sorted(found)], unused, damaged
 
 def scan_records(
