@@ -1,15 +1,18 @@
 "Published evidence and one's own, through the real chapters: what counts, what is shown beside it, and what is marked."
 import json
+import random
 import re
 import shutil
+import sys
 
 import pytest
 import torch
-from conftest import EXECUTE
+from conftest import EXECUTE, ROOT
 
 from dcgan_nb.gan.networks import build_generator, generate, load_generator, save_generator
 from dcgan_nb.runs.ladder import run_of
-from dcgan_nb.runs.records import read_record
+from dcgan_nb.runs import records
+from dcgan_nb.runs.records import read_record, scan_records
 from dcgan_nb.study.claims import CLAIMS, study_records
 from dcgan_nb.study.judge import courses, outcome
 from dcgan_nb.study.plan import publish
@@ -124,3 +127,29 @@ def test_the_generator_of_the_first_seed_is_published_in_half_the_bytes(repeated
     for path in published:
         assert path.stat().st_size < 0.6 * (tmp_path/'runs'/path.parent.name/path.name).stat().st_size
         assert (generate(load_generator(path), z) - generate(G.eval(), z)).abs().max() < 2 * 2/255
+
+
+def test_a_record_is_read_once_until_it_or_the_code_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv('DCGAN_NB_CACHE', str(tmp_path/'cache'))
+    runs, asked = tmp_path/'runs', []
+    for folder in random.sample(sorted((ROOT/'reports/records').glob('*')), 60): shutil.copytree(folder, runs/folder.name, ignore=shutil.ignore_patterns('*.png', '*.safetensors'))
+    monkeypatch.setattr(records, 'read_record', lambda folder: asked.append(folder.name) or read_record(folder))
+    def found():
+        asked.clear()
+        return scan_records(runs)
+    first = found()
+    assert len(asked) == len(first[0]) == 60 and found() == first and not asked
+
+    changed, damaged, unseen, gone = random.sample(sorted(runs.glob('*')), 4)
+    record = json.loads((changed/'record.json').read_text())
+    (changed/'record.json').write_text(json.dumps(record | dict(written='9' + record['written'][1:]), indent=1) + '\n')      # as long as before
+    (damaged/'record.json').write_bytes((damaged/'record.json').read_bytes()[:-9])
+    (unseen/records.SECOND_LOOK).unlink(missing_ok=True)
+    shutil.rmtree(gone)
+    there, unused = found()
+    assert {changed.name, damaged.name} <= {*asked} <= {changed.name, damaged.name, unseen.name}
+    by_id = {r['run_id']: r for r in there}
+    assert by_id[changed.name]['written'].startswith('9') and 'second_look' not in by_id[unseen.name] and gone.name not in by_id and [*unused] == [str(damaged)] and len(there) == 58
+
+    monkeypatch.setattr(sys, 'version', 'another')
+    assert found()[0] == there and len(asked) == 59, 'other code may read otherwise'

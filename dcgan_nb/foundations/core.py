@@ -134,6 +134,7 @@ def _stamps(files) -> list:      # (nanoseconds, bytes) of each; None: it is not
         return told.st_mtime_ns, told.st_size
     return [of(path) for path in files]
 
+# %% ../../nbs/foundations/01_core.ipynb #0c8b382b
 class Memory:
     "What was made of files, kept from one process to the next; made of what `marshal` knows: text, numbers, lists, dicts."
     def __init__(
