@@ -146,7 +146,8 @@ def plan_table(
     rows, counted, rate = [], {r['run_id'] for r in done}, cache(lambda device: training_rate(timed, device))
     for claim in asked_claims(which):
         runs = plan(profile, claim.id, seeds, n_rungs, timed, **places)
-        rest = {k: c for k, c in runs.items() if k not in counted | climbed_already(runs, done)}
+        there = counted | climbed_already(runs, done)
+        rest = {k: c for k, c in runs.items() if k not in there}
         counted |= set(rest)
         rows.append(dict(claim=claim.id, arms=len(claim.arms), seeds=seeds or n_seeds(claim, profile), runs=len(runs),
                          to_run=len(rest), minutes=sum(training_flops(c) / rate(c.device) for c in rest.values()) / 60))
