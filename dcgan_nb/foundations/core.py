@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEVICES', 'InputError', 'first_line', 'nearest', 'load_projects', 'Registry', 'pick_device', 'project_root',
-           'cache_dir', 'write_file', 'Memory', 'random_stream']
+           'cache_dir', 'write_file', 'stamps', 'Memory', 'random_stream']
 
 # %% ../../nbs/foundations/01_core.ipynb #0d50538a
 import hashlib
@@ -126,12 +126,14 @@ def write_file(
         raise InputError(f"{path} could not be written: {error.strerror or error}. What was there before is unchanged.") from error
 
 # %% ../../nbs/foundations/01_core.ipynb #830a97c3
-def _stamps(files) -> list:      # (nanoseconds, bytes) of each; None: it is not there
-    "What changes when a file does."
+def stamps(
+    files,         # paths
+) -> list:         # (bytes, nanoseconds, nanoseconds) of each; None: it is not there
+    "What changes when a file does: its size, and when its content and its entry changed."
     def of(path):
-        try: told = os.stat(path)
+        try: s = os.stat(path)
         except OSError: return None
-        return told.st_mtime_ns, told.st_size
+        return s.st_size, s.st_mtime_ns, s.st_ctime_ns
     return [of(path) for path in files]
 
 # %% ../../nbs/foundations/01_core.ipynb #0c8b382b
@@ -143,16 +145,16 @@ class Memory:
         worth:int=50,     # files read anew, from which on writing is worth its time
     ):
         self.path, self.worth, self.new, self.there = cache_dir()/'memory'/hashlib.sha256(of.encode()).hexdigest()[:16], worth, 0, {}
-        self.code = sys.version, *_stamps(sorted(Path(find_spec('dcgan_nb').origin).parent.rglob('*.py')))
+        self.code = sys.version, *stamps(sorted(Path(find_spec('dcgan_nb').origin).parent.rglob('*.py')))
         try: code, self.before = marshal.loads(self.path.read_bytes())
         except (OSError, EOFError, ValueError, TypeError): code = None
         if code != self.code: self.before = {}
 
     def __enter__(self): return self
     def __call__(self, make, name:str, files):      # make() ⟶ what `name` was the last time, or is now, if its files are no longer the same
-        stamps, known = _stamps(files), self.before.get(name)
-        if not known or known[0] != stamps:
-            known, self.new = (stamps, make()), self.new + 1
+        now, known = stamps(files), self.before.get(name)
+        if not known or known[0] != now:
+            known, self.new = (now, make()), self.new + 1
         self.there[name] = known
         return known[1]
 

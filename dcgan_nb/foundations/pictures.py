@@ -21,7 +21,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from .core import InputError, cache_dir, first_line, write_file
+from .core import InputError, cache_dir, first_line, stamps, write_file
 from .datasets import DATASETS, DatasetInfo, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, idx_bytes, read_idx
 from .more_datasets import FILES
 
@@ -226,12 +226,8 @@ def _prepared(folder:Path, size:int) -> tuple[dict, dict]:
 # %% ../../nbs/foundations/05_pictures.ipynb #5b25e3a9
 def _stamp(folder:Path, size:int) -> str:
     "Changes with every change of a folder."
-    key = hashlib.sha256(f'{folder.resolve()} {size}'.encode('utf-8', 'surrogateescape'))
-    for file in _listed(folder):
-        try: s = file.stat()
-        except OSError: continue          # a dangling link
-        key.update(f'{file} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}'.encode('utf-8', 'surrogateescape'))
-    return key.hexdigest()[:32]
+    files = list(map(str, _listed(folder)))
+    return hashlib.sha256(f'{folder.resolve()} {size} {list(zip(files, stamps(files)))}'.encode('utf-8', 'surrogateescape')).hexdigest()[:32]
 
 def _remembered(memo:Path) -> tuple[dict, dict]|None:
     "What was prepared before, if it is whole."

@@ -59,11 +59,14 @@ def code_text(
     return f"commit {(code['commit'] or 'unknown')[:8]}" + (', changed and not committed' if code['dirty'] else '')
 
 # %% ../../nbs/runs/34_records.ipynb #3207ad87
+def _lines(path:str) -> list[str]:
+    try: return Path(path).read_text().splitlines()
+    except OSError: return []
+
 def environment() -> dict:
     "Versions and hardware."
     versions = {'python': platform.python_version(), 'dcgan_nb': __version__, **{p: metadata.version(p) for p in ('torch', 'torchvision', 'torchmetrics')}}
-    told = Path('/proc/cpuinfo').read_text() if Path('/proc/cpuinfo').is_file() else ''
-    cpu = next((line.split(':', 1)[1].strip() for line in told.splitlines() if line.startswith('model name')), platform.processor() or platform.machine())
+    cpu = next((line.split(':', 1)[1].strip() for line in _lines('/proc/cpuinfo') if line.startswith('model name')), platform.processor() or platform.machine())
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return dict(versions=versions, system=platform.system(), machine=platform.machine(), cpu=cpu, n_cores=os.cpu_count(), n_threads=torch.get_num_threads(), gpu=gpu)
 
@@ -106,9 +109,10 @@ def save_outputs(
     folder.mkdir(parents=True, exist_ok=True)
     for older in 'record.json', SECOND_LOOK: (folder/older).unlink(missing_ok=True)
     by_epoch = image_grid(torch.cat([s[:N_WATCHED] for s in gan.samples]), n_cols=N_WATCHED)
-    files = {'samples.png': _png(sample_grid(gan)), 'samples_by_epoch.png': _png(by_epoch),
-             'animation.gif': animation(by_epoch, len(gan.samples)), 'generator.safetensors': generator_bytes(gan.sampler)}
-    for name, content in files.items(): write_file(folder/name, content)
+    write_file(folder/'samples.png', _png(sample_grid(gan)))
+    write_file(folder/'samples_by_epoch.png', _png(by_epoch))
+    write_file(folder/'animation.gif', animation(by_epoch, len(gan.samples)))
+    write_file(folder/'generator.safetensors', generator_bytes(gan.sampler))
 
 # %% ../../nbs/runs/34_records.ipynb #c44ed562
 SCHEMA = 1    # raised when a reader of older records would misunderstand
@@ -235,8 +239,8 @@ def read_record(
     except InputError as error: raise InputError(f"{path} is not a valid record: {error}") from error
     if wrong := _contradiction(record, config): raise InputError(f"{path} contradicts itself: {wrong}.")
     config = config.record()
-    metrics = {key: _with_reference(score) for key, score in record['metrics'].items()}
-    return record | dict(config=config, flags=flags(config, record['history']), metrics=metrics)
+    return record | dict(config=config, flags=flags(config, record['history']),
+                         metrics={key: _with_reference(score) for key, score in record['metrics'].items()})
 
 # %% ../../nbs/runs/34_records.ipynb #7bbe0903
 def finished_run(
@@ -295,36 +299,31 @@ def read_second_look(folder:Path, record:dict) -> dict|None:     # of a run; Non
 
 # %% ../../nbs/runs/34_records.ipynb #42d5010b
 def _as_evidence(folder:Path) -> dict:      # of a run
-    "Its record, and what was added to it later."
+    "Its record, and what was added to it later; raises an `InputError` if there is none that counts."
+    if not (folder/'record.json').exists(): raise InputError(why_unfinished(folder))
     record = read_record(folder)
     if record['run_id'] != folder.name: raise InputError(f"the record in it is of {record['run_id']}")
     return record | (dict(second_look=look) if (look := read_second_look(folder, record)) else {})
-
-def _scan(runs_dirs:tuple) -> tuple[list[dict], dict[str, str], list[str]]:
-    "What `scan_records` finds, and which of the folders without evidence have a record all the same."
-    found, unused, damaged = {}, {}, []
-    for d in map(Path, runs_dirs):
-        with Memory(f'records of {d.resolve()}') as remembered:
-            for folder in sorted(p for p in d.glob('*') if p.is_dir()):
-                files = folder/'record.json', folder/SECOND_LOOK
-                if not files[0].exists(): unused[str(folder)] = why_unfinished(folder)
-                else:
-                    try: record = remembered(lambda: _as_evidence(folder), folder.name, files)
-                    except InputError as error: unused[str(folder)], damaged = str(error), [*damaged, str(folder)]
-                    else: found.setdefault(record['run_id'], record | dict(folder=folder))
-    return [found[k] for k in sorted(found)], unused, damaged
 
 def scan_records(
     *runs_dirs:Path,     # folders of run folders; those that are not there are passed over
 ) -> tuple[list[dict], dict[str, str]]:   # records, sorted by run_id; run folder → why it is no evidence
     "All records in some folders of run folders (of two with the same id, the first folder's), and what is none."
-    return _scan(runs_dirs)[:2]
+    found, unused = {}, {}
+    for d in map(Path, runs_dirs):
+        with Memory(f'records of {d.resolve()}') as remembered:
+            for folder in sorted(p for p in d.glob('*') if p.is_dir()):
+                try: record = remembered(lambda: _as_evidence(folder), folder.name, (folder/'record.json', folder/SECOND_LOOK))
+                except InputError as error: unused[str(folder)] = str(error)
+                else: found.setdefault(record['run_id'], record | dict(folder=folder))
+    return [found[k] for k in sorted(found)], unused
 
 # %% ../../nbs/runs/34_records.ipynb #5462407e
 def read_records(
     *runs_dirs:Path,     # see `scan_records`
 ) -> list[dict]:         # sorted by run_id
     "The records alone; damaged ones are named on stderr."
-    records, unused, damaged = _scan(runs_dirs)
-    for folder in damaged: print(f'passed over: {unused[folder]}', file=sys.stderr)
+    records, unused = scan_records(*runs_dirs)
+    for folder, why in unused.items():
+        if (Path(folder)/'record.json').exists(): print(f'passed over: {why}', file=sys.stderr)
     return records
